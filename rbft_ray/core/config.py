@@ -1,0 +1,187 @@
+"""The configuration of a run: one YAML file, typed and frozen. Every field has a default except where the data are.
+
+`rbft config show` prints every value. A field that does not affect results (workers, block sizes, paths) carries
+`NO_EFFECT`: it stays out of the identity of the steps, so that changing it reruns nothing.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rbft_ray.core.sampling import SamplingContract
+
+NO_EFFECT = {"affects_results": False}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ModelConfig(Section):
+    base: str = Field("demo", description="directory, Hugging Face hub id, or 'demo' for the base VLM that comes with rbft")
+    revision: str | None = Field(None, description="hub revision")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the weights in generation, scoring and serving"
+    )
+
+
+class DemoWorldConfig(Section):
+    """The embedded video world (rbft_ray/demo): used where `data.manifest` is null."""
+
+    domain_seed: int = Field(100, ge=0, description="which domain: rule set and appearance")
+    train_per_class: tuple[int, ...] = Field((44, 28, 18, 10), description="training clips of each of the 4 classes")
+    val_per_class: int = Field(8, ge=1)
+    test_per_class: int = Field(40, ge=1)
+
+
+class DataConfig(Section):
+    manifest: str | dict[str, str] | None = Field(
+        None,
+        description="path or URI of a CSV, TSV, JSONL or Parquet file or a folder of classes; or {split: path}; "
+        "null: the embedded demo world",
+    )
+    video: str = Field("{path}", description="how a row names its video; {column} and {column_stem} are replaced")
+    video_root: str | None = Field(None, description="where relative video paths start; null: beside the manifest")
+    id: str | None = Field(None, description="template of the clip's id; null: the column 'id', else the video path")
+    label: str = Field("label", description="column of the label")
+    split: str | None = Field("split", description="column of the split, if the manifest has it")
+    group: str | None = Field("group", description="column of the group (camera, source video), if the manifest has it")
+    split_names: dict[str, Literal["train", "validation", "test"]] = Field(
+        {"val": "validation", "valid": "validation", "dev": "validation"}, description="other names of the splits"
+    )
+    labels: tuple[str, ...] | None = Field(None, description="label set, ordered; null: the sorted labels of the data")
+    label_map: dict[str, str] = Field({}, description="renames labels, many to one")
+    validation_fraction: float = Field(0.15, gt=0, lt=1, description="of train, where there is no validation split")
+    test_fraction: float = Field(0.25, gt=0, lt=1, description="of all, where there is no split at all")
+    limit_per_split: int | None = Field(None, ge=1, description="take at most so many clips of each split")
+    demo: DemoWorldConfig = DemoWorldConfig()
+
+
+class TaskConfig(Section):
+    role: str = "You are an expert in video classification."
+    guidance: str = Field("", description="what to pay attention to, in a sentence or two; part of every prompt")
+    definitions: dict[str, str] = Field({}, description="label: its definition, one sentence")
+
+
+class RationalizeConfig(Section):
+    mode: Literal["blind", "label_conditioned", "bootstrap"] = Field(
+        "bootstrap",
+        description="blind: the model does not see the label; label_conditioned: it does; bootstrap: blind first, "
+        "then with the label as a hint where the blind answer was wrong",
+    )
+    candidates: int = Field(1, ge=1, description="rationales per clip and pass")
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(160, ge=8)
+    replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas")
+    tensor_parallel: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="GPUs per replica")
+    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
+    max_model_len: int = Field(2048, ge=128, json_schema_extra=NO_EFFECT, description="tokens of prompt and answer")
+
+
+class LoraConfig(Section):
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str = Field(
+        "all-linear", description="'all-linear' (language model and vision tower), or a regular expression on module names"
+    )
+
+
+class StageRecipe(Section):
+    epochs: float = Field(3.0, gt=0)
+    global_batch: int = Field(8, ge=1, description="samples per optimizer step, over all workers")
+    learning_rate: float = Field(1e-4, gt=0, description="of the language model (and of every adapter)")
+    learning_rate_merger: float | None = Field(None, gt=0, description="full fine-tuning; null: learning_rate")
+    learning_rate_vision: float | None = Field(None, gt=0, description="full fine-tuning; null: learning_rate")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.1, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class DeepSpeedConfig(Section):
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    offload_optimizer: bool = Field(False, json_schema_extra=NO_EFFECT)
+    offload_parameters: bool = Field(False, json_schema_extra=NO_EFFECT)
+
+
+class TrainConfig(Section):
+    method: Literal["lora", "full"] = "lora"
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the training computation")
+    workers: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="Ray Train workers")
+    micro_batch: int = Field(4, ge=1, json_schema_extra=NO_EFFECT, description="samples per worker and forward pass")
+    gradient_checkpointing: bool = Field(False, json_schema_extra=NO_EFFECT)
+    checkpoint_every_steps: int = Field(20, ge=1, json_schema_extra=NO_EFFECT)
+    max_failures: int = Field(2, ge=0, json_schema_extra=NO_EFFECT, description="restarts of the worker group")
+    max_tokens: int = Field(2048, ge=128, description="a longer sample is rejected")
+    lora: LoraConfig = LoraConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    stage1: StageRecipe = StageRecipe()
+    stage2: StageRecipe = StageRecipe()
+
+
+class EvaluateConfig(Section):
+    replicas: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="scoring replicas")
+    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT)
+    batch_clips: int = Field(8, ge=1, json_schema_extra=NO_EFFECT, description="clips per forward pass")
+    example_rationales: int = Field(6, ge=0, description="example clips with a rationale in the report")
+    max_rationale_tokens: int = Field(160, ge=8)
+
+
+class ServeConfig(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    replicas: int = Field(1, ge=1)
+    max_upload_mib: int = Field(64, ge=1)
+    max_rationale_tokens: int = Field(160, ge=8)
+    warm_up: bool = Field(True, description="answer one request inside each replica before it takes traffic")
+
+
+class IngestConfig(Section):
+    workers: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="decoding tasks at a time")
+    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
+
+
+class RayConfig(Section):
+    """All but results: how this process meets its cluster."""
+
+    address: str | None = Field(None, description="Ray cluster; null: RAY_ADDRESS, else a local one in this process")
+    use_gpu: bool | None = Field(None, description="GPUs for generation, training, scoring; null: where there are any")
+    no_progress_timeout_sec: float = Field(900.0, gt=0, description="a stage without progress for so long is an error")
+
+
+class RunConfig(Section):
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the run's directory is runs/<name>")
+    storage: str = Field("runs", description="directory or URI under which runs and steps are written")
+    seed: int = Field(0, ge=0)
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    task: TaskConfig = TaskConfig()
+    sampling: SamplingContract = SamplingContract()
+    ingest: IngestConfig = IngestConfig()
+    rationalize: RationalizeConfig = RationalizeConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    serve: ServeConfig = ServeConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        batch = self.train.workers * self.train.micro_batch
+        for stage in ("stage1", "stage2"):
+            if getattr(self.train, stage).global_batch % batch:
+                raise ValueError(
+                    f"train.{stage}.global_batch must be a multiple of train.workers x train.micro_batch = {batch}"
+                )
+        return self
+
+
+def result_config(section: BaseModel) -> dict[str, Any]:
+    """The fields of `section` that affect results, nested, as JSON values: what enters a step's identity."""
+    kept: dict[str, Any] = {}
+    for name, info in type(section).model_fields.items():
+        extra = info.json_schema_extra
+        if isinstance(extra, dict) and extra.get("affects_results") is False:
+            continue
+        value = getattr(section, name)
+        kept[name] = result_config(value) if isinstance(value, BaseModel) else value
+    return kept

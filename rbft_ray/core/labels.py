@@ -1,0 +1,131 @@
+"""Labels and splits: pure decisions over manifest rows (dicts with id, video, label, split, group)."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from rbft_ray.core.errors import DataError
+from rbft_ray.core.schema import SPLITS, Reason, reject
+
+Row = dict[str, str]
+
+
+def check_rows(
+    rows: Iterable[Mapping[str, str]],
+    *,
+    labels: Sequence[str] | None,
+    label_map: Mapping[str, str],
+    split_names: Mapping[str, str],
+    stage: str,
+) -> tuple[list[Row], list[Row]]:
+    """Splits rows into usable ones (label mapped, split renamed) and rejects. Every row ends in exactly one of the two."""
+    kept: list[Row] = []
+    rejects: list[Row] = []
+    seen: set[str] = set()
+    for row in rows:
+        label = label_map.get(row["label"], row["label"])
+        split = split_names.get(row["split"], row["split"])
+        if row["id"] in seen:
+            rejects.append(reject(row, stage, Reason.DUPLICATE_ID, "an earlier row has the same id"))
+        elif not label:
+            rejects.append(reject(row, stage, Reason.NO_LABEL, "the row has no label"))
+        elif labels is not None and label not in labels:
+            detail = f"{label!r} is not in data.labels {list(labels)}; add it there or map it with data.label_map"
+            rejects.append(reject(row, stage, Reason.UNKNOWN_LABEL, detail))
+        elif split and split not in SPLITS:
+            detail = f"{split!r} is none of {list(SPLITS)}; name it in data.split_names"
+            rejects.append(reject(row, stage, Reason.UNKNOWN_SPLIT, detail))
+        else:
+            kept.append({**row, "label": label, "split": split})
+            seen.add(row["id"])
+    return kept, rejects
+
+
+def label_set(rows: Iterable[Mapping[str, str]], configured: Sequence[str] | None) -> tuple[str, ...]:
+    """The ordered label set: as configured, else the sorted labels of the rows.
+
+    Raises:
+        DataError: fewer than two labels, a repeated label, or labels that look like several joined by a comma.
+    """
+    labels = tuple(configured) if configured is not None else tuple(sorted({row["label"] for row in rows}))
+    if len(set(labels)) != len(labels):
+        raise DataError(f"data.labels names a label twice: {list(labels)}")
+    if len(labels) < 2:
+        raise DataError(f"a classifier needs at least two labels; the data have {list(labels)}")
+    if configured is None:
+        parts = {label: {part.strip() for part in label.split(",")} for label in labels}
+        joined = [label for label, names in parts.items() if len(names) > 1 and names & (set(labels) - {label})]
+        if joined:
+            raise DataError(
+                f"the label column looks multi-label ({joined[0]!r}): the task is one label per clip; "
+                "choose one column or map the values with data.label_map"
+            )
+    return labels
+
+
+def _order(seed: int, group: str) -> str:
+    return hashlib.sha256(f"{seed}\n{group}".encode()).hexdigest()
+
+
+def take_fraction(rows: Sequence[Row], fraction: float, seed: int) -> set[str]:
+    """Ids of a seeded, stratified part of `rows`: about `fraction` of each label, whole groups, never all of a label.
+
+    A row without a group is its own group. The choice does not depend on the order of the rows. A label of a single group
+    gives nothing, so that training keeps it.
+    """
+    by_label: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    label_of_group: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["id"]):
+        group = row["group"] or f"id {row['id']}"
+        label = label_of_group.setdefault(group, row["label"])  # a group of several labels goes by its first
+        by_label[label][group].append(row["id"])
+    taken: set[str] = set()
+    for label in sorted(by_label):
+        groups = by_label[label]
+        wanted = fraction * sum(len(ids) for ids in groups.values())
+        count = 0
+        for group in sorted(groups, key=lambda group: _order(seed, group))[: len(groups) - 1]:
+            if count and count + len(groups[group]) / 2 > wanted:
+                break
+            taken.update(groups[group])
+            count += len(groups[group])
+    return taken
+
+
+def assign_splits(rows: Sequence[Row], *, validation_fraction: float, test_fraction: float, seed: int) -> list[Row]:
+    """Gives every row a split. A named split stays; what is missing is cut, seeded and stratified.
+
+    Without any split, test is cut from all and validation from the rest; with splits but without validation, validation is cut
+    from train. The test split is never touched by the cut of validation.
+
+    Raises:
+        DataError: some rows have a split and others none, or no row is left for train or for test.
+    """
+    named = {row["split"] for row in rows}
+    if "" in named and named != {""}:
+        missing = [row["id"] for row in rows if not row["split"]]
+        raise DataError(f"{len(missing)} rows have no split (first id: {missing[0]}) while others have one")
+    out = [dict(row) for row in rows]
+    if named == {""}:
+        test = take_fraction(out, test_fraction, seed)
+        for row in out:
+            row["split"] = "test" if row["id"] in test else "train"
+    if "validation" not in named:
+        validation = take_fraction([row for row in out if row["split"] == "train"], validation_fraction, seed + 1)
+        for row in out:
+            row["split"] = "validation" if row["id"] in validation else row["split"]
+    for split in ("train", "test"):
+        if out and not any(row["split"] == split for row in out):
+            raise DataError(f"no row is in the {split} split; the data name the splits {sorted(named)}")
+    return out
+
+
+def limit_rows(rows: Sequence[Row], per_split: int | None, seed: int) -> list[Row]:
+    """At most `per_split` rows of each split, a seeded draw that does not depend on the order of the rows."""
+    if per_split is None:
+        return list(rows)
+    kept: set[str] = set()
+    for split in SPLITS:
+        ids = sorted((row["id"] for row in rows if row["split"] == split), key=lambda row_id: _order(seed, row_id))
+        kept.update(ids[:per_split])
+    return [row for row in rows if row["id"] in kept]

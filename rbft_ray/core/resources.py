@@ -1,0 +1,41 @@
+"""What a step needs and whether a cluster has it: pure arithmetic on CPUs and GPUs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Needs:
+    """`workers` processes, each with so many logical CPUs and GPUs; `gang`: all of them at once (a training group)."""
+
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    gang: bool = False
+
+    @property
+    def total_cpus(self) -> float:
+        return self.workers * self.cpus
+
+    @property
+    def total_gpus(self) -> float:
+        return self.workers * self.gpus
+
+    def describe(self) -> str:
+        """Such as '2 x (1 CPU)' or '8 x (4 CPU, 1 GPU)'."""
+        each = f"{self.cpus:g} CPU" + (f", {self.gpus:g} GPU" if self.gpus else "")
+        return f"{self.workers} x ({each})"
+
+
+def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
+    """None where the cluster has what is needed, else a phrase such as '8 GPUs needed, 0 there'.
+
+    Where the workers are no gang, too few CPUs or GPUs only make the step slower, as long as one worker fits.
+    """
+    at_once = needs.workers if needs.gang else 1
+    lacks = []
+    for kind, each in (("GPU", needs.gpus), ("CPU", needs.cpus)):
+        there = cluster.get(kind, 0.0)
+        if at_once * each > there:
+            lacks.append(f"{at_once * each:g} {kind}s needed, {there:g} there")
+    return "; ".join(lacks) or None

@@ -1,0 +1,125 @@
+"""The tables between stages, as Arrow schemas. Every file carries its kind and schema version; an unknown one is refused."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import pyarrow as pa
+
+from rbft_ray.core.errors import DataError
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "validation", "test")
+
+
+class Reason(StrEnum):
+    """Why a row ended as a reject."""
+
+    NO_LABEL = "no_label"
+    UNKNOWN_LABEL = "unknown_label"
+    UNKNOWN_SPLIT = "unknown_split"
+    DUPLICATE_ID = "duplicate_id"
+    BAD_ROW = "bad_row"
+    MISSING_FILE = "missing_file"
+    UNREADABLE_FILE = "unreadable_file"
+    NO_VIDEO = "no_video"
+    BAD_TIMES = "bad_times"
+    NO_ANSWER = "no_answer"
+    EMPTY_REASONING = "empty_reasoning"
+    WRONG_ANSWER = "wrong_answer"
+    MENTIONS_HINT = "mentions_hint"
+    TRUNCATED = "truncated"
+    TOO_LONG = "too_long"
+    ENGINE_ERROR = "engine_error"
+
+
+def _schema(kind: str, fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    return pa.schema(fields, metadata={"kind": kind, "schema_version": str(SCHEMA_VERSION)})
+
+
+_ROW = [("id", pa.string()), ("label", pa.string()), ("split", pa.string()), ("group", pa.string())]
+
+CLIPS = _schema(
+    "clips",
+    [
+        *_ROW,
+        ("video", pa.string()),
+        ("frames", pa.list_(pa.binary())),  # T encoded frames, as the sampling contract says
+        ("frame_times_sec", pa.list_(pa.float64())),  # (T,) true times
+        ("fps", pa.float64()),  # rate of the time grid, frames per second
+        ("height_px", pa.int32()),
+        ("width_px", pa.int32()),
+        ("duration_sec", pa.float64()),
+        ("source_fps", pa.float64()),
+        ("source_frames", pa.int64()),
+        ("sampling", pa.string()),  # the sampling contract as JSON
+    ],
+)
+
+CANDIDATES = _schema(
+    "rationale_candidates",
+    [
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("candidate", pa.int32()),
+        ("hinted", pa.bool_()),
+        ("text", pa.string()),
+        ("answer", pa.string()),
+        ("accepted", pa.bool_()),
+        ("kept", pa.bool_()),  # the one that stage 1 trains on
+        ("reason", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+    ],
+)
+
+PREDICTIONS = _schema(
+    "predictions",
+    [
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("predicted", pa.string()),
+        ("probabilities", pa.list_(pa.float64())),  # (labels,) in the order of the label set
+        ("log_probabilities", pa.list_(pa.float64())),  # (labels,) of each label's tokens, before normalising
+    ],
+)
+
+REJECTS = _schema(
+    "rejects",
+    [
+        ("id", pa.string()),
+        ("video", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ],
+)
+
+
+def reject(row: Mapping[str, object], stage: str, reason: Reason, detail: str) -> dict[str, str]:
+    """A row of REJECTS for `row` (with `id` and, where known, `video`)."""
+    return {
+        "id": str(row.get("id") or ""),
+        "video": str(row.get("video") or ""),
+        "stage": stage,
+        "reason": reason.value,
+        "detail": detail,
+    }
+
+
+def check_schema(schema: pa.Schema, expected: pa.Schema, where: str) -> None:
+    """Refuses a table of another kind or of an unknown schema version.
+
+    Raises:
+        DataError: names the file, what it holds and what was expected.
+    """
+    found = schema.metadata or {}
+    kind, version = found.get(b"kind", b"?").decode(), found.get(b"schema_version", b"?").decode()
+    want = expected.metadata[b"kind"].decode()
+    if kind != want:
+        raise DataError(f"{where}: holds {kind!r}, expected {want!r}")
+    if version != str(SCHEMA_VERSION):
+        raise DataError(
+            f"{where}: schema version {version} is unknown to this rbft (it knows {SCHEMA_VERSION}); "
+            "use the version of rbft that wrote it, or delete the step's directory to write it again"
+        )

@@ -1,0 +1,160 @@
+"""Files on any file system: local paths, s3:// and gs:// (pyarrow), anything else that fsspec knows (http://, hf://).
+
+A file that appears under its final name is whole: writes go to a temporary name and are renamed (object stores commit a file
+when it is closed).
+"""
+
+import hashlib
+import json
+import posixpath
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from rbft_ray.core.errors import StorageError
+from rbft_ray.core.schema import check_schema
+
+_ARROW_SCHEMES = ("s3", "gs", "gcs", "file")
+
+
+def join(base: str, *parts: str) -> str:
+    """`base` (path or URI) with `parts` below it; an absolute part or URI stands alone."""
+    for part in parts:
+        base = part if "://" in part else posixpath.join(base, part)
+    return base
+
+
+def scheme(uri: str) -> str:
+    """The scheme of a URI, or '' for a local path."""
+    return uri.partition("://")[0] if "://" in uri else ""
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """(file system, path in it) of a path or URI.
+
+    Raises:
+        StorageError: the scheme is unknown or its client is not installed.
+    """
+    kind = scheme(uri)
+    try:
+        if not kind:
+            return pafs.LocalFileSystem(), uri
+        if kind in _ARROW_SCHEMES:
+            return pafs.FileSystem.from_uri(uri)
+        import fsspec
+
+        fs, path = fsspec.core.url_to_fs(uri)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
+    except (ValueError, ImportError, OSError) as error:
+        raise StorageError(f"{uri}: cannot be opened: {error}") from error
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or directory of that name is there."""
+    fs, path = filesystem(uri)
+    return fs.get_file_info(path).type != pafs.FileType.NotFound
+
+
+def size_bytes(uri: str) -> int | None:
+    """Size of a file; None where it is missing or no file."""
+    fs, path = filesystem(uri)
+    info = fs.get_file_info(path)
+    return info.size if info.type == pafs.FileType.File else None
+
+
+def list_files(uri: str, *, recursive: bool = False) -> list[str]:
+    """Sorted paths of the files under a directory, relative to it; empty where the directory is missing."""
+    fs, path = filesystem(uri)
+    found = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=recursive))
+    return sorted(posixpath.relpath(info.path, path) for info in found if info.type == pafs.FileType.File)
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StorageError: it cannot be read.
+    """
+    fs, path = filesystem(uri)
+    try:
+        with fs.open_input_stream(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(uri) from None
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be read: {error}") from error
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Writes a file atomically, with its directories.
+
+    Raises:
+        StorageError: no permission, no space, or another failure to write.
+    """
+    fs, path = filesystem(uri)
+    local = isinstance(fs, pafs.LocalFileSystem)
+    target = f"{path}.{uuid.uuid4().hex[:8]}.tmp" if local else path
+    try:
+        fs.create_dir(posixpath.dirname(path) or ".", recursive=True)
+        with fs.open_output_stream(target) as stream:
+            stream.write(content)
+        if local:
+            fs.move(target, path)
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be written: {error}. Choose another place with --set storage=DIR") from error
+
+
+def delete_dir(uri: str) -> None:
+    """Deletes a directory with all below it, if it is there."""
+    fs, path = filesystem(uri)
+    if fs.get_file_info(path).type == pafs.FileType.Directory:
+        fs.delete_dir(path)
+
+
+def read_json(uri: str) -> Any:
+    """A JSON file's value.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StorageError: it is no JSON.
+    """
+    try:
+        return json.loads(read_bytes(uri))
+    except ValueError as error:
+        raise StorageError(f"{uri}: is no JSON: {error}") from error
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Writes a JSON file atomically, indented, keys in the order given."""
+    write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_table(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    """Writes rows as one Parquet file atomically. The schema's metadata (kind, version) goes along."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
+    write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def read_table(uri: str, expected: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """One Parquet file as a table, checked for its kind and schema version.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: another kind of table, or an unknown schema version.
+    """
+    fs, path = filesystem(uri)
+    with fs.open_input_file(path) as source:
+        file = pq.ParquetFile(source)
+        check_schema(file.schema_arrow, expected, uri)
+        return file.read(columns=columns)
+
+
+def sha256(content: bytes) -> str:
+    """First 16 hex digits of the SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
