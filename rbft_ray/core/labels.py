@@ -68,28 +68,31 @@ def _order(seed: int, group: str) -> str:
 
 
 def take_fraction(rows: Sequence[Row], fraction: float, seed: int) -> set[str]:
-    """Ids of a seeded, stratified part of `rows`: about `fraction` of each label, whole groups, never all of a label.
+    """Ids of a seeded, stratified part of `rows`: about `fraction` of each label, never all of a label.
 
-    A row without a group is its own group. The choice does not depend on the order of the rows. A label of a single group
-    gives nothing, so that training keeps it.
+    Groups stay whole where that comes within half of what is wanted; a label whose groups are all too large for that is cut by
+    clips. A row without a group is its own group. The choice does not depend on the order of the rows.
     """
-    by_label: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    label_of_group: dict[str, str] = {}
+    by_label: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["id"]):
-        group = row["group"] or f"id {row['id']}"
-        label = label_of_group.setdefault(group, row["label"])  # a group of several labels goes by its first
-        by_label[label][group].append(row["id"])
+        by_label[row["label"]].append(row)
     taken: set[str] = set()
     for label in sorted(by_label):
-        groups = by_label[label]
-        wanted = fraction * sum(len(ids) for ids in groups.values())
-        count = 0
-        for group in sorted(groups, key=lambda group: _order(seed, group))[: len(groups) - 1]:
-            if count and count + len(groups[group]) / 2 > wanted:
-                break
-            taken.update(groups[group])
-            count += len(groups[group])
+        members = by_label[label]
+        wanted = fraction * len(members)
+        taken |= _draw(members, wanted, seed, by_group=True) or _draw(members, wanted, seed, by_group=False)
     return taken
+
+
+def _draw(members: Sequence[Row], wanted: float, seed: int, *, by_group: bool) -> set[str]:
+    units: dict[str, list[str]] = defaultdict(list)
+    for row in members:
+        units[row["group"] if by_group and row["group"] else f"id {row['id']}"].append(row["id"])
+    drawn: set[str] = set()
+    for unit in sorted(units, key=lambda unit: _order(seed, unit))[: len(units) - 1]:
+        if len(drawn) + len(units[unit]) <= max(1.0, 1.5 * wanted) and len(drawn) < wanted:
+            drawn.update(units[unit])
+    return drawn
 
 
 def assign_splits(rows: Sequence[Row], *, validation_fraction: float, test_fraction: float, seed: int) -> list[Row]:

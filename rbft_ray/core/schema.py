@@ -32,8 +32,8 @@ class Reason(StrEnum):
     ENGINE_ERROR = "engine_error"
 
 
-def _schema(kind: str, fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
-    return pa.schema(fields, metadata={"kind": kind, "schema_version": str(SCHEMA_VERSION)})
+def _schema(kind: str, fields: list[tuple[str, pa.DataType]], **metadata: str) -> pa.Schema:
+    return pa.schema(fields, metadata={"kind": kind, "schema_version": str(SCHEMA_VERSION), **metadata})
 
 
 _ROW = [("id", pa.string()), ("label", pa.string()), ("split", pa.string()), ("group", pa.string())]
@@ -53,6 +53,7 @@ CLIPS = _schema(
         ("source_frames", pa.int64()),
         ("sampling", pa.string()),  # the sampling contract as JSON
     ],
+    row_group_rows="1",  # training and scoring read single clips
 )
 
 CANDIDATES = _schema(

@@ -109,6 +109,29 @@ def write_bytes(uri: str, content: bytes) -> None:
         raise StorageError(f"{uri}: cannot be written: {error}. Choose another place with --set storage=DIR") from error
 
 
+def upload_dir(local_dir: str, uri: str) -> None:
+    """Copies a local directory's files to `uri`.
+
+    Raises:
+        StorageError: the files cannot be written.
+    """
+    fs, path = filesystem(uri)
+    try:
+        fs.create_dir(path, recursive=True)
+        pafs.copy_files(local_dir, path, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=fs)
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be written: {error}") from error
+
+
+def local_copy(uri: str, local_dir: str) -> str:
+    """A local directory with the files of `uri`: `uri` itself where it is local, else a copy in `local_dir`."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, pafs.LocalFileSystem):
+        return path
+    pafs.copy_files(path, local_dir, source_filesystem=fs, destination_filesystem=pafs.LocalFileSystem())
+    return local_dir
+
+
 def delete_dir(uri: str) -> None:
     """Deletes a directory with all below it, if it is there."""
     fs, path = filesystem(uri)
@@ -135,9 +158,15 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def write_table(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
-    """Writes rows as one Parquet file atomically. The schema's metadata (kind, version) goes along."""
+    """Writes rows as one Parquet file atomically. The schema's metadata (kind, version) goes along.
+
+    `row_group_rows` in the metadata sets the rows per row group, for tables that are read row by row.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
+    group_rows = int(schema.metadata.get(b"row_group_rows", b"65536"))
+    pq.write_table(
+        pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd", row_group_size=group_rows
+    )
     write_bytes(uri, sink.getvalue().to_pybytes())
 
 

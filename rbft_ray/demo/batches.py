@@ -1,0 +1,122 @@
+"""Lessons to tensors: token ids, supervised positions, 3-D rope positions, patches of pixels, and facts for the vision loss.
+
+Shapes: B lessons, L tokens (right-padded), N = 4 temporal patches of a clip, P = 36 patches and M = 9 merged patches (a 3x3 grid) of each.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from rbft_ray.demo.lessons import Lesson, general_look
+from rbft_ray.demo.model import MERGE, PATCH_PX, PIXEL_MEAN, PIXEL_STD, TEMPORAL_PATCH_FRAMES
+from rbft_ray.demo.render import NUM_SAMPLED, SAMPLED_TIMES_SEC, render_frames
+from rbft_ray.demo.scenes import ACTIONS, COLOURS, FRAME_PX, NUM_STEPS, SHAPES, Scene
+
+GRID = FRAME_PX // PATCH_PX
+MERGED_GRID = GRID // MERGE
+CLIP_PATCHES = NUM_SAMPLED // TEMPORAL_PATCH_FRAMES
+VIDEO_TOKENS = CLIP_PATCHES * MERGED_GRID**2
+TOKENS_PER_TEMPORAL_PATCH = 2  # rope steps: tokens_per_second x seconds per temporal patch, 2 x 1.0
+IGNORED = -100
+BLUR_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids (B, L) int64. targets (B, L) int64: the id to predict *from* each position, or IGNORED. positions (3, B, L) int64.
+
+    patches (B*N, P, 1176) float32 and facts (B, N, 3 columns, 3 kinds) int64 of clips; both None for text alone.
+    """
+
+    ids: torch.Tensor
+    targets: torch.Tensor
+    positions: torch.Tensor
+    patches: torch.Tensor | None
+    facts: torch.Tensor | None
+
+
+def to_patches(frames: np.ndarray) -> torch.Tensor:
+    """(B, T, H, W, 3) uint8 frames to (B * T/2, P, 1176) float32, as the Qwen2-VL video processor lays them out."""
+    clips, count = frames.shape[:2]
+    pixels = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float().div_(255)
+    pixels = (pixels - torch.tensor(PIXEL_MEAN).view(3, 1, 1)) / torch.tensor(PIXEL_STD).view(3, 1, 1)
+    times, side = count // TEMPORAL_PATCH_FRAMES, MERGED_GRID
+    pixels = pixels.reshape(clips, times, TEMPORAL_PATCH_FRAMES, 3, side, MERGE, PATCH_PX, side, MERGE, PATCH_PX)
+    pixels = pixels.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9)
+    return pixels.reshape(clips * times, GRID * GRID, 3 * TEMPORAL_PATCH_FRAMES * PATCH_PX * PATCH_PX)
+
+
+def blurred(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W, 3) uint8 frames, smoothed a little in both directions (as compression does)."""
+    wide = frames.astype(np.float32)
+    wide = 0.5 * wide + 0.25 * (np.roll(wide, 1, axis=1) + np.roll(wide, -1, axis=1))
+    wide = 0.5 * wide + 0.25 * (np.roll(wide, 1, axis=2) + np.roll(wide, -1, axis=2))
+    return (wide + 0.5).astype(np.uint8)
+
+
+def lesson_frames(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """(T, H, W, 3) uint8: the sampled frames of a general clip, sometimes blurred."""
+    frames = render_frames(scene, rng, general_look(rng), SAMPLED_TIMES_SEC)
+    return blurred(frames) if rng.random() < BLUR_SHARE else frames
+
+
+def scene_targets(scene: Scene) -> np.ndarray:
+    """(N, 3, 3) int64: colour, shape and present action in each third of the width at each temporal patch; 0 is "no object"."""
+    targets = np.zeros((CLIP_PATCHES, MERGED_GRID, 3), np.int64)
+    for thing in scene.objects:
+        column = min(int(thing.x_px * MERGED_GRID / FRAME_PX), MERGED_GRID - 1)
+        targets[:, column, 0] = 1 + COLOURS.index(thing.colour)
+        targets[:, column, 1] = 1 + SHAPES.index(thing.shape)
+        doing = [1 + ACTIONS.index(action) for action in thing.actions]
+        targets[:, column, 2] = np.repeat(doing, CLIP_PATCHES // NUM_STEPS)
+    return targets
+
+
+def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list[int], list[int]]:
+    """Token ids of a whole conversation in the chat template, and the targets: IGNORED except where an answer is predicted."""
+    video = "<|vision_start|>" + "<|video_pad|>" * VIDEO_TOKENS + "<|vision_end|>" if lesson.scene else ""
+    pieces = [("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", False)]
+    for number, (prompt, answer) in enumerate(lesson.turns):
+        seen = video if number == 0 else ""
+        pieces.append((f"<|im_start|>user\n{seen}{prompt}<|im_end|>\n<|im_start|>assistant\n", False))
+        pieces.append((f"{answer}<|im_end|>", True))
+        pieces.append(("\n", False))
+    ids: list[int] = []
+    targets: list[int] = []
+    for (_, supervised), piece_ids in zip(pieces, tokenizer([text for text, _ in pieces]).input_ids, strict=True):
+        ids.extend(piece_ids)
+        targets.extend(piece_ids if supervised else [IGNORED] * len(piece_ids))
+    return ids[:-1], targets[1:]
+
+
+def rope_positions(ids: torch.Tensor, video_token_id: int) -> torch.Tensor:
+    """(3, B, L) int64 rope positions of (B, L) ids: one video at the same place in every row, or none."""
+    count, length = ids.shape
+    positions = torch.arange(length).repeat(3, 1)
+    where = (ids[0] == video_token_id).nonzero()
+    if len(where):
+        start = int(where[0])
+        steps = torch.arange(CLIP_PATCHES) * TOKENS_PER_TEMPORAL_PATCH
+        side = torch.arange(MERGED_GRID)
+        grid = torch.stack(torch.meshgrid(steps, side, side, indexing="ij")).reshape(3, -1)
+        positions[:, start : start + VIDEO_TOKENS] = start + grid
+        positions[:, start + VIDEO_TOKENS :] -= VIDEO_TOKENS - MERGED_GRID
+    return positions[:, None].expand(3, count, length)
+
+
+def make_batch(tokenizer: PreTrainedTokenizerBase, lessons: list[Lesson], rng: np.random.Generator) -> Batch:
+    """Lessons of one form (all with a video or all without) as one batch."""
+    rows = [lesson_ids(tokenizer, lesson) for lesson in lessons]
+    length = max(len(ids) for ids, _ in rows)
+    pad_id = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    ids = torch.tensor([row + [pad_id] * (length - len(row)) for row, _ in rows])
+    targets = torch.tensor([row + [IGNORED] * (length - len(row)) for _, row in rows])
+    positions = rope_positions(ids, tokenizer.convert_tokens_to_ids("<|video_pad|>"))
+    scenes = [lesson.scene for lesson in lessons if lesson.scene is not None]
+    if not scenes:
+        return Batch(ids, targets, positions, None, None)
+    patches = to_patches(np.stack([lesson_frames(scene, rng) for scene in scenes]))
+    facts = torch.from_numpy(np.stack([scene_targets(scene) for scene in scenes]))
+    return Batch(ids, targets, positions, patches, facts)

@@ -1,0 +1,142 @@
+"""Generation behind one protocol: vLLM for many clips, Transformers beside a model that is loaded for scoring anyway."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.vlm import Vlm, encode_prompts, load_processor, render_prompt, to_device, video_metadata
+
+# vLLM reads these when it starts, so they go into the environment of the process that holds it.
+VLLM_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+VLLM_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with the Ray actor that holds it
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class Request(NamedTuple):
+    clip: ClipFrames
+    prompt: str
+    seed: int = 0
+
+
+class Completion(NamedTuple):
+    """text: without special tokens; truncated: ended by the token limit; error: None, or why there is no text."""
+
+    text: str
+    truncated: bool
+    prompt_tokens: int
+    output_tokens: int
+    error: str | None = None
+
+
+class Engine(Protocol):
+    def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]: ...
+
+
+class VllmEngine:
+    """One vLLM engine in this process."""
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        dtype: str,
+        max_model_len: int,
+        revision: str | None = None,
+        tensor_parallel: int = 1,
+        seed: int = 0,
+    ):
+        from vllm import LLM
+
+        self._processor = load_processor(base, revision)
+        self._max_model_len = max_model_len
+        self._llm = LLM(
+            model=base,
+            revision=revision,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            tensor_parallel_size=tensor_parallel,
+            limit_mm_per_prompt={"video": 1, "image": 0},
+            mm_processor_kwargs={"do_resize": False},
+            seed=seed,
+            enable_prefix_caching=True,
+        )
+
+    def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:
+        """Answers all requests with continuous batching. A prompt that leaves no room for an answer gives an error row."""
+        from vllm import SamplingParams
+
+        completions: dict[int, Completion] = {}
+        prompts: list[dict[str, Any]] = []
+        params: list[Any] = []
+        accepted: list[int] = []
+        for index, request in enumerate(requests):
+            length = self._prompt_tokens(request)
+            if length + max_tokens > self._max_model_len:
+                error = f"prompt of {length} + answer of {max_tokens} tokens exceed max_model_len {self._max_model_len}"
+                completions[index] = Completion("", False, length, 0, error)
+                continue
+            metadata = {**video_metadata(request.clip), "do_sample_frames": False}
+            prompts.append(
+                {
+                    "prompt": render_prompt(self._processor, request.prompt),
+                    "multi_modal_data": {"video": [(request.clip.frames, metadata)]},
+                }
+            )
+            params.append(SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=request.seed))
+            accepted.append(index)
+        outputs = self._llm.generate(prompts, params, use_tqdm=False) if prompts else []
+        for index, output in zip(accepted, outputs, strict=True):
+            answer = output.outputs[0]
+            expected = self._prompt_tokens(requests[index])
+            if len(output.prompt_token_ids) != expected:  # a dropped or resized video would show here
+                raise RuntimeError(f"vLLM saw {len(output.prompt_token_ids)} prompt tokens, the processor {expected}")
+            completions[index] = Completion(
+                answer.text.strip(), answer.finish_reason == "length", expected, len(answer.token_ids)
+            )
+        return [completions[index] for index in range(len(requests))]
+
+    def _prompt_tokens(self, request: Request) -> int:
+        count, height, width, _ = request.clip.frames.shape
+        video = self._processor.video_processor
+        grid = (count // video.temporal_patch_size) * (height // video.patch_size) * (width // video.patch_size)
+        text = self._processor.tokenizer(render_prompt(self._processor, request.prompt), add_special_tokens=False)
+        return len(text["input_ids"]) - 1 + grid // video.merge_size**2
+
+
+class TransformersEngine:
+    """Generation with a model that is loaded already."""
+
+    def __init__(self, vlm: Vlm, batch_clips: int = 8):
+        self._vlm, self._batch = vlm, batch_clips
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:
+        """Answers the requests in padded batches."""
+        out: list[Completion] = []
+        for start in range(0, len(requests), self._batch):
+            out += self._generate_batch(requests[start : start + self._batch], max_tokens, temperature)
+        return out
+
+    def _generate_batch(self, requests: Sequence[Request], max_tokens: int, temperature: float) -> list[Completion]:
+        model, processor = self._vlm.model, self._vlm.processor
+        encoded = encode_prompts(processor, [r.clip for r in requests], [r.prompt for r in requests])
+        inputs = to_device(encoded, model.device, model.dtype)
+        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        if temperature > 0:
+            torch.manual_seed(requests[0].seed)
+        tokens = model.generate(
+            **inputs, max_new_tokens=max_tokens, eos_token_id=self._vlm.end_of_turn, **sampling
+        )[:, inputs["input_ids"].shape[1] :]
+        out = []
+        for row, prompt_mask in zip(tokens.tolist(), inputs["attention_mask"], strict=True):
+            ended = self._vlm.end_of_turn in row
+            answer = row[: row.index(self._vlm.end_of_turn)] if ended else row
+            text = processor.tokenizer.decode(answer, skip_special_tokens=True)
+            out.append(Completion(text.strip(), not ended, int(prompt_mask.sum()), len(answer)))
+        return out

@@ -1,0 +1,164 @@
+"""Work on clips in blocks that commit one by one: the shape of ingest, rationalize and evaluate.
+
+A stage's rows are cut into numbered blocks. Ray Data spreads the blocks over tasks (or over actors that hold a model) anywhere
+in the cluster; each block writes its Parquet files and, last, a receipt with its counts. A block with a receipt is never
+done again, so a killed stage loses at most the blocks in flight, and a block that is written twice overwrites itself: the
+output has every row once.
+
+Layout of a stage's directory:
+    layout.json           {"block_rows": 16, "rows": 496}
+    receipts/00007.json   {"read": 16, "written": 15, "rejected": 1}
+    <table>/00007.parquet
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from rbft_ray.core.resources import Needs
+from rbft_ray.core.schema import REJECTS
+from rbft_ray.io import storage
+from rbft_ray.io.clips import PART_NAME
+from rbft_ray.runtime.progress import StageProgress
+
+REJECTS_TABLE = "rejects"
+
+
+class Counts(NamedTuple):
+    """Of one stage: read = written + rejected."""
+
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def check(self, stage: str) -> "Counts":
+        if self.read != self.written + self.rejected:
+            raise AssertionError(f"{stage}: {self.read} read, but {self.written} written + {self.rejected} rejected")
+        return self
+
+
+class BlockOutput(NamedTuple):
+    """What a block gives: rows of the stage's tables ({table: (schema, rows)}), reject rows, and its counts."""
+
+    tables: dict[str, tuple[pa.Schema, list[dict[str, Any]]]]
+    rejects: list[dict[str, Any]]
+    counts: Counts
+
+
+class BlockWorker(Protocol):
+    """A function of one block's rows, or an actor class whose instances are called with them."""
+
+    def __call__(self, rows: list[dict[str, Any]]) -> BlockOutput: ...
+
+
+def part(out: str, table: str, block: int) -> str:
+    """The file of one block of a table."""
+    return storage.join(out, table, f"{block:05d}.parquet")
+
+
+def _commit(out: str, block: int, output: BlockOutput) -> Counts:
+    output.counts.check(f"{out}, block {block}")
+    for table, (schema, rows) in output.tables.items():
+        storage.write_table(part(out, table, block), rows, schema)
+    storage.write_table(part(out, REJECTS_TABLE, block), output.rejects, REJECTS)
+    storage.write_json(storage.join(out, "receipts", f"{block:05d}.json"), output.counts._asdict())
+    return output.counts
+
+
+def committed(out: str) -> dict[int, Counts]:
+    """The counts of every committed block."""
+    names = storage.list_files(storage.join(out, "receipts"))
+    blocks = [int(name[:5]) for name in names if re.fullmatch(r"\d{5}\.json", name)]
+    return {block: Counts(**storage.read_json(storage.join(out, "receipts", f"{block:05d}.json"))) for block in blocks}
+
+
+class _Task:
+    """One call of a block worker inside Ray Data: rows in, receipt out."""
+
+    def __init__(self, out: str, make_worker: Callable[[], BlockWorker]):
+        self._out, self._worker = out, make_worker()
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
+        block, rows = int(batch["block"][0]), batch["rows"][0]
+        counts = _commit(self._out, block, self._worker(list(rows)))
+        return {"block": [block], **{name: [value] for name, value in counts._asdict().items()}}
+
+
+def _layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[list[dict[str, Any]]]:
+    uri = storage.join(out, "layout.json")
+    if storage.exists(uri):
+        block_rows = storage.read_json(uri)["block_rows"]
+    else:
+        storage.write_json(uri, {"block_rows": block_rows, "rows": len(rows)})
+    return [list(rows[start : start + block_rows]) for start in range(0, len(rows), block_rows)]
+
+
+def run_blocks(
+    stage: str,
+    out: str,
+    rows: Sequence[dict[str, Any]],
+    make_worker: Callable[[], BlockWorker],
+    needs: Needs,
+    *,
+    block_rows: int,
+    environment: Mapping[str, str] | None = None,
+    no_progress_timeout_sec: float,
+) -> Counts:
+    """Runs `make_worker()` over every block of `rows` that has no receipt yet. Returns the counts over all blocks.
+
+    Args:
+        rows: the same list on every run of the same step: a block's number is its place in it.
+        block_rows: rows per block; where the stage was begun with another number, that one stays.
+        make_worker: called once per actor; loads what the worker holds (a model).
+        environment: environment variables of the workers.
+        no_progress_timeout_sec: no block for so long is an error.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    blocks = _layout(out, rows, block_rows)
+    done = committed(out)
+    todo = [index for index in range(len(blocks)) if index not in done]
+    total = Counts()
+    for counts in done.values():
+        total = total.plus(counts)
+    if not todo:
+        return total.check(stage)
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = no_progress_timeout_sec
+    size = min(needs.workers, len(todo))
+    # One Ray Data block per unit of commit, so that they spread over the actors and stream back one by one.
+    dataset = ray.data.from_items(
+        [{"block": index, "rows": blocks[index]} for index in todo], override_num_blocks=len(todo)
+    ).map_batches(
+        _Task,
+        fn_constructor_args=(out, make_worker),
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=size, max_tasks_in_flight_per_actor=2),
+        num_cpus=needs.cpus,
+        num_gpus=needs.gpus or None,
+        runtime_env={"env_vars": dict(environment)} if environment else None,
+    )
+    with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
+        for receipt in dataset.iter_rows():
+            counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
+            total = total.plus(counts)
+            bar.advance(counts.read)
+    return total.check(stage)
+
+
+def read_parts(out: str, table: str, schema: pa.Schema, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Every committed block of a table, in the order of the blocks."""
+    for name in storage.list_files(storage.join(out, table)):
+        if PART_NAME.fullmatch(name):
+            yield storage.read_table(storage.join(out, table, name), schema, columns)
