@@ -1,0 +1,120 @@
+"""`rbft`: a thin shell over the recipes and stages."""
+
+import json
+import pathlib
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rationale-bootstrapped fine-tuning of video classifiers on Ray.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="The configuration of a run.")
+demo_app = typer.Typer(no_args_is_help=True, help="The embedded video world and its base VLM.")
+app.add_typer(config_app, name="config")
+app.add_typer(demo_app, name="demo")
+
+Config = Annotated[str, typer.Argument(help="YAML file, or 'demo'")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the file; may be repeated")]
+
+
+@app.command()
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print steps, their state and resources; run nothing")] = False,
+) -> None:
+    """Run the whole job: ingest, rationalize, train, evaluate, report. A second run does only what is left."""
+    from rbft_ray.pipeline.job import run_job
+    from rbft_ray.pipeline.settings import load_config
+
+    run_job(load_config(config, overrides or []), dry_run=dry_run)
+
+
+@app.command()
+def serve(
+    run_dir: Annotated[str, typer.Argument(help="runs/NAME of a finished run, or a model directory with its card")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="such as serve.port=8001")] = None,
+) -> None:
+    """Serve a trained classifier over HTTP: POST /v1/classify with a video file."""
+    from rbft_ray.pipeline.endpoint import serve_run
+
+    serve_run(run_dir, overrides or [])
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="only what takes seconds")] = False,
+) -> None:
+    """Say what this machine has and lacks for the job. Exit code 0 where the job can run."""
+    from rbft_ray.pipeline.doctor import examine
+
+    if not examine(quick=quick):
+        raise typer.Exit(1)
+
+
+@config_app.command("show")
+def config_show(config: Annotated[str | None, typer.Argument(help="YAML file, or 'demo'")] = None, overrides: Overrides = None) -> None:
+    """Print every key with its value: the defaults, or those of a file."""
+    from rbft_ray.pipeline.settings import dump_config, load_config, parse_config
+
+    print(dump_config(load_config(config, overrides or []) if config else parse_config({})), end="")
+
+
+@demo_app.command("render")
+def demo_render(
+    out: Annotated[pathlib.Path, typer.Argument(help="directory to write")],
+    domain_seed: Annotated[int, typer.Option(help="which domain: rules and appearance")] = 100,
+    train_per_class: Annotated[int, typer.Option()] = 64,
+    val_per_class: Annotated[int, typer.Option()] = 16,
+    test_per_class: Annotated[int, typer.Option()] = 250,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Write a domain of the video world as an ordinary data set: manifest.csv and mp4 files."""
+    from rbft_ray.demo.world import write_world
+
+    write_world(
+        out,
+        domain_seed=domain_seed,
+        train_per_class=(train_per_class,) * 4,
+        val_per_class=val_per_class,
+        test_per_class=test_per_class,
+        seed=seed,
+    )
+    print(f"wrote {out / 'manifest.csv'}")
+
+
+@demo_app.command("check-base")
+def demo_check_base(
+    clips: Annotated[int, typer.Option(help="held-out clips per measure")] = 100,
+    base: Annotated[pathlib.Path | None, typer.Option(help="model directory; default: the one in the package")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Measure what the demo's base VLM can do, as one JSON line."""
+    from rbft_ray.demo import BASE_DIR
+    from rbft_ray.demo.check import check_base
+
+    print(json.dumps(check_base(base or BASE_DIR, clips, seed)))
+
+
+def main() -> None:
+    """The console script."""
+    from rbft_ray.pipeline.job import guarded
+
+    def command() -> None:
+        code = app(standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)
+
+    try:
+        sys.exit(guarded(command))
+    except (typer.Exit, SystemExit) as stop:
+        sys.exit(getattr(stop, "exit_code", getattr(stop, "code", 0)))
+
+
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,6 @@ class ServeConfig(Section):
     replicas: int = Field(1, ge=1)
     max_upload_mib: int = Field(64, ge=1)
     max_rationale_tokens: int = Field(160, ge=8)
-    warm_up: bool = Field(True, description="answer one request inside each replica before it takes traffic")
 
 
 class IngestConfig(Section):

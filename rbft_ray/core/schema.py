@@ -79,9 +79,11 @@ PREDICTIONS = _schema(
     [
         ("id", pa.string()),
         ("label", pa.string()),
+        ("split", pa.string()),
         ("predicted", pa.string()),
         ("probabilities", pa.list_(pa.float64())),  # (labels,) in the order of the label set
         ("log_probabilities", pa.list_(pa.float64())),  # (labels,) of each label's tokens, before normalising
+        ("rationale", pa.string()),  # of the example clips, else null
     ],
 )
 

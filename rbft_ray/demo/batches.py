@@ -1,6 +1,7 @@
-"""Lessons to tensors: token ids, supervised positions, 3-D rope positions, patches of pixels, and facts for the vision loss.
+"""Lessons to tensors: token ids, supervised positions, rope positions, patches of pixels, facts for the vision loss.
 
-Shapes: B lessons, L tokens (right-padded), N = 4 temporal patches of a clip, P = 36 patches and M = 9 merged patches (a 3x3 grid) of each.
+Shapes: B lessons, L tokens (right-padded), N = 4 temporal patches of a clip, P = 36 patches and M = 9 merged patches
+(a 3x3 grid) of each.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.demo.lessons import Lesson, general_look
 from rbft_ray.demo.model import MERGE, PATCH_PX, PIXEL_MEAN, PIXEL_STD, TEMPORAL_PATCH_FRAMES
 from rbft_ray.demo.render import NUM_SAMPLED, SAMPLED_TIMES_SEC, render_frames
@@ -20,18 +22,23 @@ CLIP_PATCHES = NUM_SAMPLED // TEMPORAL_PATCH_FRAMES
 VIDEO_TOKENS = CLIP_PATCHES * MERGED_GRID**2
 TOKENS_PER_TEMPORAL_PATCH = 2  # rope steps: tokens_per_second x seconds per temporal patch, 2 x 1.0
 IGNORED = -100
+NAME_WEIGHT = 4.0
+LENGTH_MULTIPLE = 32  # of L: few different shapes to compile
 BLUR_SHARE = 0.3
 
 
 @dataclass(frozen=True)
 class Batch:
-    """ids (B, L) int64. targets (B, L) int64: the id to predict *from* each position, or IGNORED. positions (3, B, L) int64.
+    """ids (B, L) int64, positions (3, B, L) int64. targets (B, L) int64: what to predict from each position or IGNORED.
+
+    weights (B, L) float32: of each target in the loss; the class name at the end of a rationale weighs more.
 
     patches (B*N, P, 1176) float32 and facts (B, N, 3 columns, 3 kinds) int64 of clips; both None for text alone.
     """
 
     ids: torch.Tensor
     targets: torch.Tensor
+    weights: torch.Tensor
     positions: torch.Tensor
     patches: torch.Tensor | None
     facts: torch.Tensor | None
@@ -63,7 +70,7 @@ def lesson_frames(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def scene_targets(scene: Scene) -> np.ndarray:
-    """(N, 3, 3) int64: colour, shape and present action in each third of the width at each temporal patch; 0 is "no object"."""
+    """(N, 3, 3) int64: colour, shape, present action in each third of the width, at each temporal patch; 0: none."""
     targets = np.zeros((CLIP_PATCHES, MERGED_GRID, 3), np.int64)
     for thing in scene.objects:
         column = min(int(thing.x_px * MERGED_GRID / FRAME_PX), MERGED_GRID - 1)
@@ -74,21 +81,24 @@ def scene_targets(scene: Scene) -> np.ndarray:
     return targets
 
 
-def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list[int], list[int]]:
-    """Token ids of a whole conversation in the chat template, and the targets: IGNORED except where an answer is predicted."""
+def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list[int], list[float]]:
+    """Token ids of a conversation in the chat template, and the weight of each in the loss (0 but for answers)."""
     video = "<|vision_start|>" + "<|video_pad|>" * VIDEO_TOKENS + "<|vision_end|>" if lesson.scene else ""
-    pieces = [("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", False)]
+    pieces = [("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", 0.0)]
     for number, (prompt, answer) in enumerate(lesson.turns):
         seen = video if number == 0 else ""
-        pieces.append((f"<|im_start|>user\n{seen}{prompt}<|im_end|>\n<|im_start|>assistant\n", False))
-        pieces.append((f"{answer}<|im_end|>", True))
-        pieces.append(("\n", False))
+        pieces.append((f"<|im_start|>user\n{seen}{prompt}<|im_end|>\n<|im_start|>assistant\n", 0.0))
+        reasoning, prefix, name = answer.rpartition(ANSWER_PREFIX)
+        if prefix:
+            pieces.append((reasoning + prefix, 1.0))
+        pieces.append((f"{name}<|im_end|>", NAME_WEIGHT if prefix else 1.0))
+        pieces.append(("\n", 0.0))
     ids: list[int] = []
-    targets: list[int] = []
-    for (_, supervised), piece_ids in zip(pieces, tokenizer([text for text, _ in pieces]).input_ids, strict=True):
+    weights: list[float] = []
+    for (_, weight), piece_ids in zip(pieces, tokenizer([text for text, _ in pieces]).input_ids, strict=True):
         ids.extend(piece_ids)
-        targets.extend(piece_ids if supervised else [IGNORED] * len(piece_ids))
-    return ids[:-1], targets[1:]
+        weights.extend([weight] * len(piece_ids))
+    return ids, weights
 
 
 def rope_positions(ids: torch.Tensor, video_token_id: int) -> torch.Tensor:
@@ -109,14 +119,15 @@ def rope_positions(ids: torch.Tensor, video_token_id: int) -> torch.Tensor:
 def make_batch(tokenizer: PreTrainedTokenizerBase, lessons: list[Lesson], rng: np.random.Generator) -> Batch:
     """Lessons of one form (all with a video or all without) as one batch."""
     rows = [lesson_ids(tokenizer, lesson) for lesson in lessons]
-    length = max(len(ids) for ids, _ in rows)
+    length = -(-max(len(ids) for ids, _ in rows) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
     pad_id = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    ids = torch.tensor([row + [pad_id] * (length - len(row)) for row, _ in rows])
-    targets = torch.tensor([row + [IGNORED] * (length - len(row)) for _, row in rows])
+    padded = torch.tensor([ids + [pad_id] * (length + 1 - len(ids)) for ids, _ in rows])
+    weights = torch.tensor([own + [0.0] * (length + 1 - len(own)) for _, own in rows])[:, 1:]
+    ids, targets = padded[:, :-1], padded[:, 1:].masked_fill(weights == 0, IGNORED)
     positions = rope_positions(ids, tokenizer.convert_tokens_to_ids("<|video_pad|>"))
     scenes = [lesson.scene for lesson in lessons if lesson.scene is not None]
     if not scenes:
-        return Batch(ids, targets, positions, None, None)
+        return Batch(ids, targets, weights, positions, None, None)
     patches = to_patches(np.stack([lesson_frames(scene, rng) for scene in scenes]))
     facts = torch.from_numpy(np.stack([scene_targets(scene) for scene in scenes]))
-    return Batch(ids, targets, positions, patches, facts)
+    return Batch(ids, targets, weights, positions, patches, facts)

@@ -1,7 +1,7 @@
 """The training forward pass: the model's own modules, arranged for batches in which every clip has the same size.
 
-Transformers' forward pass loops over the windows of every clip in Python and finds rope positions row by row; for so small a model that
-takes most of the time. The results are the same (a test compares them).
+Transformers' forward pass loops over the windows of every clip in Python and finds rope positions row by row; for so
+small a model that takes most of the time. The results are the same (a test compares them).
 """
 
 import torch
@@ -30,10 +30,8 @@ def _rotated(vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tor
     return vectors * cos.to(vectors.dtype) + rotate_half(vectors) * sin.to(vectors.dtype)
 
 
-def _attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Plain attention over (B, heads, L, head). On CPU in bfloat16 its backward pass takes a third of the time of torch's own."""
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Plain attention over (B, heads, L, head). On CPU in bfloat16 its backward pass takes a third of torch's time."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores + mask
@@ -57,10 +55,11 @@ def vision_features(visual: nn.Module, patches: torch.Tensor) -> torch.Tensor:
 
 
 def text_hidden(language_model: nn.Module, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """(B, L, hidden) input embeddings and (3, B, L) rope positions to (B, L, hidden) final states; causal, no padding mask."""
+    """(B, L, hidden) input embeddings and (3, B, L) rope positions to (B, L, hidden) final states; causal."""
     count, length, width = embeds.shape
     cos, sin = (part[:1, None] for part in language_model.rotary_emb(embeds, positions[:, :1]))  # (1, 1, L, head)
-    dtype = torch.get_autocast_dtype(embeds.device.type) if torch.is_autocast_enabled(embeds.device.type) else embeds.dtype
+    device = embeds.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
     mask = torch.full((length, length), float("-inf"), dtype=dtype, device=embeds.device).triu(1)
     hidden = embeds
     for layer in language_model.layers:
@@ -79,7 +78,7 @@ def text_hidden(language_model: nn.Module, embeds: torch.Tensor, positions: torc
 
 
 class FactProbe(nn.Module):
-    """A linear read-out of the facts in each third of the width from the vision features; used in schooling, then dropped."""
+    """A linear read-out of the facts in each third of the width from the vision features; only for schooling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +98,7 @@ class FactProbe(nn.Module):
 def lesson_losses(
     model: Qwen2_5_VLForConditionalGeneration, probe: FactProbe, batch: Batch, vision_only: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(language loss per supervised token, fact loss); each is 0 where it does not apply."""
+    """(weighted mean language loss over the supervised tokens, fact loss); each is 0 where it does not apply."""
     zero = torch.zeros((), device=batch.ids.device)
     embeds = model.model.language_model.embed_tokens(batch.ids)
     fact_loss = zero
@@ -114,4 +113,6 @@ def lesson_losses(
     hidden = text_hidden(model.model.language_model, embeds, batch.positions)
     wanted = batch.targets != IGNORED
     logits = model.lm_head(hidden[wanted])
-    return functional.cross_entropy(logits.float(), batch.targets[wanted]), fact_loss
+    losses = functional.cross_entropy(logits.float(), batch.targets[wanted], reduction="none")
+    weights = batch.weights[wanted]
+    return (losses * weights).sum() / weights.sum(), fact_loss

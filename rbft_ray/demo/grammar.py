@@ -1,11 +1,11 @@
 """The grammar of rules and domains.
 
-A rule set compares facts of a two-object scene by two *relations* (do the colours match? do the first actions match? ...).
-Its four classes are the four outcomes of the two comparisons. Every single fact is spread evenly over the classes,
-so none of them predicts the class alone: at least two facts must be seen for each relation, and for most relations at the right time.
+A rule set compares facts of a two-object scene by two *relations* (do the colours match? do the first actions? ...).
+Its four classes are the four outcomes of the two comparisons. Every single fact is spread evenly over the classes, so
+none predicts the class alone: two facts must be seen for each relation, and for most relations at the right time.
 
-A *domain* is a rule set, words, names and an appearance, drawn by seed. Its pairs of relations (`DOMAIN_RELATION_PAIRS`) and its class
-names are kept out of the general world; relations of both pools are the same.
+A *domain* is a rule set, words, names and an appearance, drawn by seed. Its pairs of relations
+(`DOMAIN_RELATION_PAIRS`) and its class names are kept out of the general world; the single relations are in both.
 """
 
 import zlib
@@ -30,6 +30,10 @@ GENERAL_RELATION_PAIRS = tuple(pair for pair in combinations(RELATIONS, 2) if pa
 WORDINGS = (("match", "differ"), ("are the same", "are different"))
 Outcome = tuple[bool, bool]
 OUTCOMES: tuple[Outcome, ...] = ((True, True), (True, False), (False, True), (False, False))
+
+# Where an object starts, and how large, tells whether it rises, falls, grows or shrinks twice: domains that compare the
+# two actions of one object use the other actions only.
+STEADY_ACTIONS = ("stays still", "blinks", "shakes")
 
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "kl", "pl", "st", "tr")
 _VOWELS = ("a", "e", "i", "o", "u")
@@ -108,7 +112,7 @@ def scene_of_class(
     shapes: tuple[str, ...],
     actions: tuple[str, ...],
 ) -> Scene:
-    """A two-object scene of the class, uniform over the scenes of that class that the words allow (at least two of each kind)."""
+    """A two-object scene of the class, uniform over those that the words (at least two of each kind) allow."""
     while True:
         scene = random_scene(rng, 2, colours, shapes, actions)
         if rules.label(scene) == label:
@@ -161,13 +165,14 @@ def make_domain(seed: int) -> Domain:
         size=float(rng.uniform(0.75, 0.95)),
     )
     labels = tuple(rules.labels[i] for i in rng.permutation(len(rules.labels)))
+    own_actions_compared = bool({"left actions", "right actions"} & set(rules.relations))
     return Domain(
         seed=seed,
         rules=rules,
         labels=labels,
         colours=drawn_words(rng, COLOURS, 3),
         shapes=drawn_words(rng, SHAPES, 3),
-        actions=drawn_words(rng, ACTIONS, 4),
+        actions=STEADY_ACTIONS if own_actions_compared else drawn_words(rng, ACTIONS, 4),
         look=look,
         crf=int(rng.integers(20, 29)),
     )

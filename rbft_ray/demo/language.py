@@ -1,12 +1,13 @@
-"""Words for scenes: captions, questions with answers, and the reasonings of rationales. All come from the scene's facts."""
+"""Words for scenes: captions, questions with answers, reasonings of rationales. All come from the scene's facts."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from rbft_ray.core.prompts import Task
 from rbft_ray.demo.grammar import OUTCOMES, RuleSet, compared
-from rbft_ray.demo.scenes import NUM_STEPS, Scene, SceneObject, position_names
+from rbft_ray.demo.scenes import ACTIONS, COLOURS, NUM_STEPS, SHAPES, Scene, SceneObject, position_names
 
 CAPTION_PROMPTS = (
     "Describe the video.",
@@ -42,6 +43,13 @@ def caption(scene: Scene, style: int = 0) -> str:
         else:
             parts.append(f"{(place or 'only').capitalize()}: {_noun(thing)}, first {first}, second {second}.")
     return " ".join(parts)
+
+
+def stated_objects(text: str) -> list[tuple[str, str, tuple[str, str]]]:
+    """(colour, shape, actions) of each object that a caption or a reasoning states: the inverse of `caption`."""
+    colours, shapes, actions = ("|".join(words) for words in (COLOURS, SHAPES, ACTIONS))
+    pattern = rf"({colours}) ({shapes})[,:]? (?:it |first )?({actions})(?:,| and) (?:then|second) ({actions})"
+    return [(colour, shape, (first, second)) for colour, shape, first, second in re.findall(pattern, text)]
 
 
 def comparison(scene: Scene, relation: str, rules: RuleSet) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rbft_ray.core.prompts import (
+    ANSWER_PREFIX,
     Task,
     hinted_rationale_prompt,
     label_prompt,
@@ -20,6 +21,7 @@ from rbft_ray.demo.language import (
     CAPTION_PROMPTS,
     NUM_CAPTION_STYLES,
     caption,
+    comparison,
     described,
     questions,
     random_task,
@@ -29,8 +31,9 @@ from rbft_ray.demo.render import Appearance
 from rbft_ray.demo.scenes import ACTIONS, COLOURS, SHAPES, Scene, random_scene
 
 QUESTIONS_PER_LESSON = 5
+READING_TURNS = 3
 RIGHT_HINT_SHARE = 0.85
-FULL_TASK_SHARE = 0.8  # the rest of the tasks lack one or two of the four classes
+FULL_TASK_SHARE = 0.8  # in schooling
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,21 @@ def question_lesson(rng: np.random.Generator, object_shares: tuple[float, float,
 
 
 def drawn_case(
-    rng: np.random.Generator, relation_pairs: tuple[tuple[str, str], ...] = GENERAL_RELATION_PAIRS
+    rng: np.random.Generator,
+    relation_pairs: tuple[tuple[str, str], ...] = GENERAL_RELATION_PAIRS,
+    full_task_share: float = FULL_TASK_SHARE,
 ) -> tuple[Scene, RuleSet, Task, str]:
-    """A scene, a rule set, its task and the right label; the four classes are equally likely."""
+    """A scene, a rule set, its task and the right label; the four classes are equally likely.
+
+    Args:
+        full_task_share: share of the tasks with all four classes; the others lack one or two wrong ones.
+    """
     rules = random_rules(rng, relation_pairs)
     gold = rules.labels[rng.integers(len(rules.labels))]
     words = (drawn_words(rng, pool, int(rng.integers(2, 5))) for pool in (COLOURS, SHAPES, ACTIONS))
     scene = scene_of_class(rng, rules, gold, *words)
     task = random_task(rng, rules)
-    if rng.random() > FULL_TASK_SHARE:
+    if rng.random() >= full_task_share:
         others = [label for label in task.labels if label != gold]
         dropped = set(rng.choice(others, int(rng.integers(1, 3)), replace=False))
         labels = tuple(label for label in task.labels if label not in dropped)
@@ -113,9 +122,30 @@ def text_rule_lesson(rng: np.random.Generator) -> Lesson:
     return Lesson(None, ((f"{text}\n{rationale_prompt(task)}", _rationale(rng, scene, rules, gold)),))
 
 
+def clue_lesson(rng: np.random.Generator) -> Lesson:
+    """Choose the class from the two comparisons alone, in text: the last step of a rationale, short and cheap."""
+    scene, rules, task, gold = drawn_case(rng)
+    clues = " ".join(comparison(scene, relation, rules) for relation in rules.relations)
+    return Lesson(None, ((f"The video shows: {clues}\n{label_prompt(task)}", f"{ANSWER_PREFIX} {gold}"),))
+
+
+def reading_lesson(rng: np.random.Generator) -> Lesson:
+    """Questions on the text of a task: list names, give definitions, find names by definition. It teaches to copy."""
+    _, _, task, _ = drawn_case(rng)
+    turns = [(f"{rationale_prompt(task)}\nFirst list the classes.", f"The classes are {', '.join(task.labels)}.")]
+    for label in rng.permutation(task.labels)[:READING_TURNS]:
+        if rng.random() < 0.3:
+            turns.append((f"What is the definition of {label}?", task.definitions[label]))
+        else:
+            turns.append((f"Which class is this? {task.definitions[label]}", f"It is {label}."))
+    return Lesson(None, tuple(turns))
+
+
 RULE_LESSONS: dict[str, Callable[[np.random.Generator], Lesson]] = {
     "rule": rule_lesson,
     "hinted": hinted_lesson,
     "label": label_lesson,
     "text_rule": text_rule_lesson,
+    "clue": clue_lesson,
+    "reading": reading_lesson,
 }

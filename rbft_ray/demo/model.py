@@ -102,7 +102,7 @@ def processor_files() -> dict[str, dict[str, Any]]:
 
 
 def save_base(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, out_dir: Path) -> None:
-    """Writes a directory that `from_pretrained` and vLLM load: weights in bfloat16, tokenizer, processor, generation config.
+    """Writes a directory that `from_pretrained` and vLLM load: bfloat16 weights, tokenizer, processor.
 
     The model passed in keeps its weights' type.
     """

@@ -1,7 +1,7 @@
 """Scenes: what happens in a clip, as facts. No pixels and no words here.
 
-A scene has one to three objects, named in order of their x-position. The clip has two steps (its halves); each object does one
-action in each step, so a scene has a timeline of events. All randomness comes from the generator passed in.
+A scene has one to three objects, named in order of their x-position. The clip has two steps (its halves); each object
+does one action in each step, so a scene has a timeline of events. All randomness comes from the generator passed in.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _X_RANGES_PX = {1: ((15.0, 69.0),), 2: ((15.0, 26.0), (58.0, 69.0)), 3: ((13.5, 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object. `actions` has one entry per step; positions (of the centre, at the start) and the radius are in pixels."""
+    """One object. `actions` has one entry per step; the centre at the start and the radius are in pixels."""
 
     colour: str
     shape: str
@@ -63,7 +63,7 @@ def _cumulative(actions: Sequence[str], up: str, down: str) -> np.ndarray:
 def placed_object(
     rng: np.random.Generator, colour: str, shape: str, actions: tuple[str, ...], x_range_px: tuple[float, float]
 ) -> SceneObject:
-    """An object whose start is drawn so that it stays inside the frame, and in the range of sizes, in all its actions."""
+    """An object whose start is drawn so that it stays inside the frame, and in the range of sizes, all the time."""
     sizes = GROWTH ** _cumulative(actions, "grows", "shrinks")
     if sizes.min() == sizes.max():
         radius_px = rng.uniform(*_PLAIN_RADIUS_PX)
@@ -89,8 +89,8 @@ def random_scene(
     """
     objects = []
     for x_range_px in _X_RANGES_PX[num_objects]:
-        doing = tuple(actions[i] for i in rng.integers(len(actions), size=NUM_STEPS))
-        colour, shape = colours[rng.integers(len(colours))], shapes[rng.integers(len(shapes))]
+        doing = tuple(actions[int(rng.integers(len(actions)))] for _ in range(NUM_STEPS))
+        colour, shape = colours[int(rng.integers(len(colours)))], shapes[int(rng.integers(len(shapes)))]
         objects.append(placed_object(rng, colour, shape, doing, x_range_px))
     return Scene(tuple(objects))
 
@@ -106,7 +106,7 @@ def with_fact(rng: np.random.Generator, scene: Scene, index: int, **changes: Any
     new = replace(old, **changes)
     if new.actions != old.actions:
         new = placed_object(rng, new.colour, new.shape, new.actions, (old.x_px, old.x_px))
-    return Scene(scene.objects[:index] + (new,) + scene.objects[index + 1 :])
+    return Scene((*scene.objects[:index], new, *scene.objects[index + 1 :]))
 
 
 def scene_facts(scene: Scene) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A small byte-level BPE tokenizer of the Qwen2 form, trained on the demo's own language; any text encodes (byte fallback)."""
+"""A small byte-level BPE tokenizer of the Qwen2 form, trained on the demo's own language; any text encodes (bytes)."""
 
 from collections.abc import Iterator
 
@@ -32,16 +32,21 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 # Words and numbers are split from each other as in Qwen2, so that names are never merged with the text around them.
-_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _ENGLISH = (
-    "You are a helpful assistant. system user assistant. A person does something in the video; the camera moves. It is not possible "
-    "to tell which of these would be better, because there are only some other things that could have been seen before or after this. "
-    "running walking opening closing pushing pulling someone something with from into onto under over between while until during"
+    "You are a helpful assistant. system user assistant. A person does something in the video; the camera moves. "
+    "It is not possible to tell which of these would be better, because there are only some other things that could "
+    "have been seen before or after this. running walking opening closing pushing pulling someone something with from "
+    "into onto under over between while until during"
 )
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
     "<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
     "{% else %}{% for content in message['content'] %}"
@@ -55,7 +60,7 @@ CHAT_TEMPLATE = (
 
 
 def corpus(seed: int, count: int) -> Iterator[str]:
-    """`count` texts of each kind that the model reads or writes: prompts, captions, answers, rationales, names, plain English."""
+    """`count` texts of each kind that the model reads or writes: prompts, captions, answers, rationales, names."""
     rng = np.random.default_rng([seed, 7002])
     yield from CAPTION_PROMPTS
     for _ in range(count):

@@ -109,6 +109,19 @@ def write_bytes(uri: str, content: bytes) -> None:
         raise StorageError(f"{uri}: cannot be written: {error}. Choose another place with --set storage=DIR") from error
 
 
+def make_dir(uri: str) -> None:
+    """Makes a directory with its parents.
+
+    Raises:
+        StorageError: no permission, or a file is in the way.
+    """
+    fs, path = filesystem(uri)
+    try:
+        fs.create_dir(path, recursive=True)
+    except OSError as error:
+        raise StorageError(f"{uri}: cannot be made: {error}. Choose another place with --set storage=DIR") from error
+
+
 def upload_dir(local_dir: str, uri: str) -> None:
     """Copies a local directory's files to `uri`.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from rbft_ray.io.clips import ClipFrames
-from rbft_ray.model.vlm import Vlm, encode_prompts, load_processor, render_prompt, to_device, video_metadata
+from rbft_ray.model.vlm import Vlm, best_device, encode_prompts, load_processor, render_prompt, to_device, video_metadata
 
 # vLLM reads these when it starts, so they go into the environment of the process that holds it.
 VLLM_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -65,6 +65,7 @@ class VllmEngine:
             mm_processor_kwargs={"do_resize": False},
             seed=seed,
             enable_prefix_caching=True,
+            enforce_eager=best_device() == "cpu",  # compiling costs more seconds at start than it saves on a CPU
         )
 
     def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:

@@ -39,6 +39,11 @@ class StageProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def resume_at(self, done: int) -> None:
+        """Takes `done` units as work of an earlier process, so that the rate counts only this one's."""
+        self.done = self._resumed_at = done
+        self._started_sec = time.monotonic()
+
     def rate(self) -> float:
         """Units per second since this process began the stage."""
         return (self.done - self._resumed_at) / max(time.monotonic() - self._started_sec, 1e-9)

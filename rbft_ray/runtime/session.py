@@ -15,7 +15,6 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without GPUs sees what its parent saw
     "RAY_DEDUP_LOGS": "1",
-    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 
 
@@ -30,7 +29,8 @@ def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
         os.environ.setdefault(name, value)
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for name in ("ray.data", "ray.train", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     joined = ray.is_initialized()
     if not joined:
         address = config.address or os.environ.get("RAY_ADDRESS") or "local"

@@ -1,0 +1,45 @@
+"""Which base model a name means, and its identity."""
+
+import hashlib
+import pathlib
+
+from rbft_ray.core.errors import DataError
+
+DEMO_BASE = "demo"
+_WHOLE_BELOW_BYTES = 64 << 20
+_SAMPLE_BYTES = 1 << 20
+
+
+def resolve_base(base: str, demo_dir: str) -> str:
+    """A local directory or a hub id; 'demo' is the base VLM that comes with the package, in `demo_dir`.
+
+    Raises:
+        DataError: a path that is no model directory.
+    """
+    path = pathlib.Path(demo_dir if base == DEMO_BASE else base).expanduser()
+    if (path / "config.json").is_file():
+        return str(path.resolve())
+    looks_like_path = base == DEMO_BASE or base.startswith((".", "/", "~")) or base.count("/") != 1 or path.exists()
+    if looks_like_path:
+        raise DataError(f"model.base: {path} is no model directory (it has no config.json)")
+    return base
+
+
+def base_identity(base: str, revision: str | None) -> str:
+    """A hash of a local model's files, or the hub id with its revision. Large files are sampled at both ends and by size."""
+    folder = pathlib.Path(base)
+    if not folder.is_dir():
+        return f"hub:{base}@{revision or 'main'}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model", ".bin"}:
+            size = path.stat().st_size
+            digest.update(f"{path.name}\n{size}\n".encode())
+            with path.open("rb") as file:
+                if size <= _WHOLE_BELOW_BYTES:
+                    digest.update(file.read())
+                else:
+                    digest.update(file.read(_SAMPLE_BYTES))
+                    file.seek(-_SAMPLE_BYTES, 2)
+                    digest.update(file.read())
+    return f"sha256:{digest.hexdigest()[:16]}"

@@ -1,0 +1,79 @@
+"""What a run is about: rows, label set, task, and the identity of the data."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rbft_ray.core.config import DataConfig, RunConfig
+from rbft_ray.core.errors import ConfigError, DataError
+from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows
+from rbft_ray.core.prompts import Task
+from rbft_ray.io import storage
+from rbft_ray.io.manifests import STAGE, read_manifest
+
+
+class Dataset(NamedTuple):
+    """rows: with label and split; rejects: rows that cannot be used, before any video is opened."""
+
+    rows: list[Row]
+    rejects: list[Row]
+    labels: tuple[str, ...]
+
+
+def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = None) -> Dataset:
+    """Reads the manifests and decides labels and splits.
+
+    Raises:
+        DataError: no usable row, too few labels, or a split without rows.
+    """
+    data = absolute_data(data)
+    configured = labels or data.labels
+    found, rejects = read_manifest(data)
+    rows, refused = check_rows(
+        found, labels=configured, label_map=data.label_map, split_names=data.split_names, stage=STAGE
+    )
+    if not rows:
+        raise DataError(f"data.manifest: none of {len(found)} rows can be used; the first: {refused[0]['detail']}")
+    ordered = label_set(rows, configured)
+    split_rows = assign_splits(
+        rows, validation_fraction=data.validation_fraction, test_fraction=data.test_fraction, seed=seed
+    )
+    return Dataset(limit_rows(split_rows, data.limit_per_split, seed), rejects + refused, ordered)
+
+
+def absolute_data(data: DataConfig) -> DataConfig:
+    """`data` with local paths made absolute, as workers on the same machine have another working directory."""
+
+    def absolute(uri: str) -> str:
+        return uri if storage.scheme(uri) else str(pathlib.Path(uri).expanduser().resolve())
+
+    manifest: Any = data.manifest
+    if isinstance(manifest, Mapping):
+        manifest = {split: absolute(uri) for split, uri in manifest.items()}
+    elif manifest is not None:
+        manifest = absolute(manifest)
+    root = absolute(data.video_root) if data.video_root else None
+    return data.model_copy(update={"manifest": manifest, "video_root": root})
+
+
+def data_identity(dataset: Dataset) -> str:
+    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos. Not of where they lie."""
+    facts = sorted(
+        [row["id"], row["label"], row["split"], row["group"], row["relative"], storage.size_bytes(row["video"]) or -1]
+        for row in dataset.rows
+    )
+    refused = sorted([row["id"], row["reason"], row["detail"]] for row in dataset.rejects)
+    return storage.sha256(json.dumps([facts, refused]).encode())
+
+
+def make_task(config: RunConfig, labels: tuple[str, ...]) -> Task:
+    """The task that every prompt of the run states.
+
+    Raises:
+        ConfigError: a definition is for a label that does not exist.
+    """
+    unknown = sorted(set(config.task.definitions) - set(labels))
+    if unknown:
+        raise ConfigError(f"task.definitions.{unknown[0]}: is no label; the label set is {list(labels)}")
+    return Task(labels, dict(config.task.definitions), config.task.role, config.task.guidance)

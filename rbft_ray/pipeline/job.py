@@ -1,0 +1,125 @@
+"""The job: configuration in, exit code out. `rbft run` and `jobs/rbft.py` are thin shells over `run_job`."""
+
+import os
+import pathlib
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+
+from rich.table import Table
+
+from rbft_ray.core.config import RunConfig
+from rbft_ray.core.errors import RbftError
+from rbft_ray.core.resources import missing
+from rbft_ray.io import storage
+from rbft_ray.pipeline.recipes import Plan, plan
+from rbft_ray.pipeline.runner import check_resources, read_marker, run_steps, status
+from rbft_ray.runtime.progress import console
+from rbft_ray.runtime.session import ray_session
+
+ERROR_LOG = "rbft-error.log"
+MIN_FREE_BYTES = 2 << 30
+
+
+def storage_root(config: RunConfig) -> str:
+    """`config.storage` as a place that outlives this process.
+
+    A relative path is taken from the working directory. Inside a Ray job that directory is a copy which Ray deletes, so there it
+    is taken from the home directory.
+    """
+    if storage.scheme(config.storage):
+        return config.storage
+    in_ray_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    below = pathlib.Path.home() if in_ray_job else pathlib.Path.cwd()
+    return str((below / pathlib.Path(config.storage).expanduser()).resolve())
+
+
+def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
+    """Runs the whole job, or prints its steps with `dry_run`.
+
+    Raises:
+        RbftError: something that the user can mend; its `exit_code` is the job's.
+    """
+    root = storage_root(config)
+    planned = plan(config)
+    todo = [step for step in planned.steps if read_marker(root, step) is None]
+    run_dir = storage.join(root, config.name)
+    if not todo and not dry_run and _report_is_current(planned, root, run_dir):
+        console.print(f"nothing to do: all {len(planned.steps)} steps of {config.name!r} are done")
+        _print_existing_summary(run_dir)
+        return
+    with ray_session(config.ray) as cluster:
+        if dry_run:
+            _print_plan(planned, root, cluster)
+            check_resources(todo, cluster)
+            return
+        check_resources(todo, cluster)
+        _check_machine(root)
+        markers = run_steps(root, planned.steps, cluster)
+    from rbft_ray.pipeline.report import print_summary, write_report
+
+    summary = write_report(planned, root, run_dir, markers)
+    print_summary(summary, storage.join(run_dir, "report.html"))
+
+
+def _report_is_current(planned: Plan, root: str, run_dir: str) -> bool:
+    from rbft_ray.pipeline.runner import step_dir
+
+    uri = storage.join(run_dir, "run.json")
+    files = ("report.html", "summary.json")
+    if not storage.exists(uri) or not all(storage.exists(storage.join(run_dir, name)) for name in files):
+        return False
+    return storage.read_json(uri)["steps"] == {step.name: step_dir(root, step) for step in planned.steps}
+
+
+def _print_existing_summary(run_dir: str) -> None:
+    from rbft_ray.pipeline.report import print_summary
+
+    print_summary(storage.read_json(storage.join(run_dir, "summary.json")), storage.join(run_dir, "report.html"))
+
+
+def _check_machine(root: str) -> None:
+    """What must hold before anything long starts: a place that can be written to, with some space."""
+    probe = storage.join(root, ".rbft-write-test")
+    storage.write_bytes(probe, b"")
+    if not storage.scheme(root):
+        pathlib.Path(probe).unlink()
+        free_bytes = shutil.disk_usage(root).free
+        if free_bytes < MIN_FREE_BYTES:
+            raise RbftError(f"{root}: only {free_bytes >> 20} MiB free; the job wants {MIN_FREE_BYTES >> 20} MiB")
+
+
+def _print_plan(planned: Plan, root: str, cluster: dict[str, float]) -> None:
+    there = f"{cluster.get('CPU', 0):g} CPU, {cluster.get('GPU', 0):g} GPU"
+    table = Table(title=f"{planned.config.name}: base {planned.base}, cluster has {there}")
+    for column in ("step", "id", "state", "needs", "lacks"):
+        table.add_column(column)
+    for step in planned.steps:
+        needs = step.needs(cluster)
+        table.add_row(step.name, step.id, status(root, step), needs.describe(), missing(needs, cluster) or "-")
+    console.print(table)
+    console.print(f"results go to {storage.join(root, planned.config.name)}")
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Runs a command and returns its exit code. What went wrong is one line; an unforeseen traceback goes to a file."""
+    try:
+        command()
+    except RbftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except Exception as error:
+        log = pathlib.Path(ERROR_LOG).resolve()
+        first = (str(error).splitlines() or [""])[0]
+        try:
+            log.write_text(traceback.format_exc())
+            where = f"; the whole traceback is in {log}"
+        except OSError:
+            where = ""
+        print(f"error: {type(error).__name__}: {first[:300]}{where}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,95 @@
+"""A YAML file and command-line values -> a RunConfig, or an error with the path of the key."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pydantic
+import yaml
+
+from rbft_ray import demo
+from rbft_ray.core.config import RunConfig
+from rbft_ray.core.errors import ConfigError
+
+PACKAGED = {"demo": demo.CONFIG_FILE}
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration of a file (or of the name of a packaged one), with `KEY.PATH=VALUE` overrides put over it.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key, or a value of a wrong type; names the key's path.
+    """
+    path = PACKAGED.get(source) or pathlib.Path(source)
+    try:
+        text = path.read_text()
+    except OSError as error:
+        packaged = ", ".join(PACKAGED)
+        raise ConfigError(f"{source}: cannot be read ({error.strerror}); give a YAML file or one of: {packaged}") from None
+    values = _parse(text, source)
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: must hold keys with values, not a {type(values).__name__}")
+    values.setdefault("name", path.stem)
+    return parse_config(with_overrides(values, overrides))
+
+
+def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`values` with `KEY.PATH=VALUE` put over them (in place); values are read as YAML.
+
+    Raises:
+        ConfigError: an override has another form.
+    """
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: must have the form KEY=VALUE, such as train.stage1.epochs=2")
+        _put(values, key.split("."), _parse(value, f"--set {override}"), override)
+    return values
+
+
+def parse_config(values: dict[str, Any]) -> RunConfig:
+    """A RunConfig from plain values.
+
+    Raises:
+        ConfigError: names the path of the first key that is wrong.
+    """
+    try:
+        return RunConfig.model_validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        raise ConfigError(_describe(error)) from None
+
+
+def dump_config(config: RunConfig) -> str:
+    """Every value as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _put(values: dict[str, Any], path: Sequence[str], value: Any, override: str) -> None:
+    for key in path[:-1]:
+        below = values.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {override}: {key} is a value, not a section")
+        values = below
+    values[path[-1]] = value
+
+
+def _describe(error: pydantic.ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{place}: unknown key")
+        else:
+            given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
+            lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{given}")
+    return "; ".join(lines) + ". `rbft config show` lists every key"

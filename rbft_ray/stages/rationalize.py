@@ -1,0 +1,142 @@
+"""Clips -> rationales. vLLM replicas hosted by Ray write them; every candidate is kept with its verdict.
+
+in:   training clips of `list_clips` {id, label, file, row}
+out:  candidates/NNNNN.parquet (schema CANDIDATES; `kept` marks the one per clip that stage 1 trains on),
+      rejects/NNNNN.parquet: clips without an accepted rationale; one clip in, one kept rationale or one reject out
+"""
+
+import hashlib
+from functools import partial
+from typing import Any
+
+from rbft_ray.core.config import ModelConfig, RationalizeConfig
+from rbft_ray.core.prompts import Task, hinted_rationale_prompt, prompt_hash, rationale_prompt, rationale_text
+from rbft_ray.core.rationale_checks import check_rationale
+from rbft_ray.core.resources import Needs
+from rbft_ray.core.schema import CANDIDATES, Reason, reject
+from rbft_ray.io.clips import ClipFrames, read_frames
+from rbft_ray.model.engine import VLLM_CPU_ENVIRONMENT, VLLM_ENVIRONMENT, Completion, Engine, Request, VllmEngine
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_parts, run_blocks
+
+STAGE = "rationalize"
+CANDIDATES_TABLE = "candidates"
+PASSES = {"blind": (False,), "label_conditioned": (True,), "bootstrap": (False, True)}  # mode: hinted or not, in order
+
+
+def request_seed(seed: int, clip_id: str, hinted: bool, candidate: int) -> int:
+    """The sampling seed of one request: the same on every run, whatever block or replica it falls to."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{clip_id}\n{hinted}\n{candidate}".encode()).digest()[:4])
+
+
+def rationalize_block(
+    clips: list[dict[str, Any]], engine: Engine, task: Task, config: RationalizeConfig, seed: int
+) -> BlockOutput:
+    """Candidates for each clip, pass by pass; a clip that has an accepted one does not enter the next pass."""
+    candidates: list[dict[str, Any]] = []
+    kept: set[str] = set()
+    frames: list[ClipFrames] = [read_frames(clip) for clip in clips]
+    for hinted in PASSES[config.mode]:
+        asked = [
+            (index, number)
+            for index, clip in enumerate(clips)
+            if clip["id"] not in kept
+            for number in range(config.candidates)
+        ]
+        requests = [
+            Request(
+                frames[index],
+                hinted_rationale_prompt(task, clips[index]["label"]) if hinted else rationale_prompt(task),
+                request_seed(seed, clips[index]["id"], hinted, number),
+            )
+            for index, number in asked
+        ]
+        answers = engine.generate(requests, max_tokens=config.max_tokens, temperature=config.temperature)
+        for (index, number), request, answer in zip(asked, requests, answers, strict=True):
+            candidate = _candidate(clips[index], number, hinted, request, answer, task)
+            if candidate["accepted"] and clips[index]["id"] not in kept:
+                candidate["kept"] = True
+                kept.add(clips[index]["id"])
+            candidates.append(candidate)
+    rejects = [_reject(clip, candidates) for clip in clips if clip["id"] not in kept]
+    return BlockOutput(
+        {CANDIDATES_TABLE: (CANDIDATES, candidates)}, rejects, Counts(len(clips), len(kept), len(rejects))
+    )
+
+
+def _candidate(
+    clip: dict[str, Any], number: int, hinted: bool, request: Request, answer: Completion, task: Task
+) -> dict[str, Any]:
+    verdict = check_rationale(answer.text, clip["label"], task.labels, truncated=answer.truncated)
+    reason = Reason.ENGINE_ERROR if answer.error else verdict.reason
+    return {
+        "id": clip["id"],
+        "label": clip["label"],
+        "candidate": number,
+        "hinted": hinted,
+        "text": rationale_text(verdict.reasoning, verdict.answer) if verdict.answer else answer.text,
+        "answer": verdict.answer,
+        "accepted": reason is None,
+        "kept": False,
+        "reason": answer.error or (reason.value if reason else ""),
+        "prompt_hash": prompt_hash(request.prompt),
+        "prompt_tokens": answer.prompt_tokens,
+        "output_tokens": answer.output_tokens,
+    }
+
+
+def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, str]:
+    own = [candidate for candidate in candidates if candidate["id"] == clip["id"]]
+    last = own[-1]
+    known = {reason.value for reason in Reason}
+    reason = Reason(last["reason"]) if last["reason"] in known else Reason.ENGINE_ERROR
+    detail = f"{len(own)} candidates, none accepted; the last: {last['reason']}; {last['text'][:200]!r}"
+    return reject(clip, STAGE, reason, detail)
+
+
+def _make_worker(
+    base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int
+) -> BlockWorker:
+    engine = VllmEngine(
+        base,
+        dtype=model.dtype,
+        revision=model.revision,
+        max_model_len=config.max_model_len,
+        tensor_parallel=config.tensor_parallel,
+        seed=seed,
+    )
+    return lambda clips: rationalize_block(clips, engine, task, config, seed)
+
+
+def rationalize(
+    out: str,
+    clips: list[dict[str, Any]],
+    base: str,
+    model: ModelConfig,
+    task: Task,
+    config: RationalizeConfig,
+    needs: Needs,
+    *,
+    seed: int,
+    no_progress_timeout_sec: float,
+) -> Counts:
+    """Writes rationales for `clips` into `out`. Returns counts: read = clips with a kept rationale + rejected clips."""
+    return run_blocks(
+        STAGE,
+        out,
+        clips,
+        partial(_make_worker, base, model, task, config, seed),
+        needs,
+        block_rows=config.block_clips,
+        environment=VLLM_ENVIRONMENT if needs.gpus else {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT},
+        no_progress_timeout_sec=no_progress_timeout_sec,
+    )
+
+
+def kept_rationales(out: str) -> dict[str, str]:
+    """{clip id: rationale text} of the rationales that stage 1 trains on."""
+    return {
+        row["id"]: row["text"]
+        for table in read_parts(out, CANDIDATES_TABLE, CANDIDATES, ["id", "text", "kept"])
+        for row in table.to_pylist()
+        if row["kept"]
+    }
