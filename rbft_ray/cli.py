@@ -26,7 +26,9 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY.PATH=VAL
 def run(
     config: Config,
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print steps, their state and resources; run nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print steps, their state and resources; run nothing")
+    ] = False,
 ) -> None:
     """Run the whole job: ingest, rationalize, train, evaluate, report. A second run does only what is left."""
     from rbft_ray.pipeline.job import run_job
@@ -58,7 +60,9 @@ def doctor(
 
 
 @config_app.command("show")
-def config_show(config: Annotated[str | None, typer.Argument(help="YAML file, or 'demo'")] = None, overrides: Overrides = None) -> None:
+def config_show(
+    config: Annotated[str | None, typer.Argument(help="YAML file, or 'demo'")] = None, overrides: Overrides = None
+) -> None:
     """Print every key with its value: the defaults, or those of a file."""
     from rbft_ray.pipeline.settings import dump_config, load_config, parse_config
 

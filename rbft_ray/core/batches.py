@@ -36,7 +36,9 @@ def worker_micro_batches(indices: np.ndarray, worker: int, workers: int, micro_b
         ValueError: the global batch is no multiple of workers x micro_batch.
     """
     if len(indices) % (workers * micro_batch):
-        raise ValueError(f"a global batch of {len(indices)} is no multiple of {workers} workers x {micro_batch} samples")
+        raise ValueError(
+            f"a global batch of {len(indices)} is no multiple of {workers} workers x {micro_batch} samples"
+        )
     part = indices[worker::workers]
     return [part[start : start + micro_batch] for start in range(0, len(part), micro_batch)]
 

@@ -9,7 +9,7 @@ from rbft_ray.core.prompts import PROMPT_VERSION, Task, label_prompt, prompt_has
 from rbft_ray.core.sampling import SamplingContract
 
 CARD_FILE = "classifier_card.json"
-CARD_VERSION = 1
+CARD_VERSION: Literal[1] = 1
 
 
 class ClassifierCard(BaseModel):

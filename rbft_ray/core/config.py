@@ -6,11 +6,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from rbft_ray.core.sampling import SamplingContract
 
-NO_EFFECT = {"affects_results": False}
+NO_EFFECT: dict[str, JsonValue] = {"affects_results": False}
 
 
 class Section(BaseModel):
@@ -18,7 +18,9 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    base: str = Field("demo", description="directory, Hugging Face hub id, or 'demo' for the base VLM that comes with rbft")
+    base: str = Field(
+        "demo", description="directory, Hugging Face hub id, or 'demo' for the base VLM that comes with rbft"
+    )
     revision: str | None = Field(None, description="hub revision")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of the weights in generation, scoring and serving"
@@ -83,7 +85,8 @@ class LoraConfig(Section):
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str = Field(
-        "all-linear", description="'all-linear' (language model and vision tower), or a regular expression on module names"
+        "all-linear",
+        description="'all-linear' (language model and vision tower), or a regular expression on module names",
     )
 
 

@@ -59,12 +59,12 @@ def hinted_rationale_prompt(task: Task, gold_label: str) -> str:
     if gold_label not in task.labels:
         raise ValueError(f"hint {gold_label!r} is not in the label set {list(task.labels)}")
     hint = f"Hint: the class is {gold_label}. Do not mention the hint; explain what in the video shows the class."
-    return "\n".join(_task_lines(task) + [hint] + _reasoning_lines())
+    return "\n".join([*_task_lines(task), hint, *_reasoning_lines()])
 
 
 def label_prompt(task: Task) -> str:
     """The prompt whose answer is the bare class name."""
-    return "\n".join(_task_lines(task) + ["Answer only with the class name."])
+    return "\n".join([*_task_lines(task), "Answer only with the class name."])
 
 
 def rationale_text(reasoning: str, label: str) -> str:

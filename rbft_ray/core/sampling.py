@@ -25,7 +25,9 @@ class SamplingContract(BaseModel):
     min_frames: int = Field(4, ge=2, description="with fps: at least so many")
     max_frames: int = Field(64, ge=2, description="with fps: at most so many; the rate drops for longer clips")
     max_pixels: int = Field(360 * 420, ge=28 * 28, description="pixels per frame, height x width, at most")
-    multiple_px: int = Field(28, ge=1, description="height and width are multiples of this (patch size x spatial merge)")
+    multiple_px: int = Field(
+        28, ge=1, description="height and width are multiples of this (patch size x spatial merge)"
+    )
     codec: Literal["jpeg", "png"] = "jpeg"
     quality: int = Field(95, ge=1, le=100, description="of the stored JPEG frames")
 

@@ -41,17 +41,22 @@ BATCH_SIZES = {
     "text_rule": 32,
     "clue": 64,
     "reading": 32,
+    "repeat": 64,
 }
 # (until this share of the time, weights of the kinds of batch, shares of one, two and three objects)
 PLAN: tuple[tuple[float, dict[str, float], tuple[float, float, float]], ...] = (
     (0.06, {"vision": 1.0}, (0.2, 0.5, 0.3)),
-    (0.14, {"caption": 0.5, "reading": 0.35, "text_rule": 0.15}, (0.5, 0.5, 0.0)),
-    (0.35, {"caption": 0.5, "reading": 0.05, "clue": 0.15, "text_rule": 0.25, "question": 0.05}, (0.15, 0.7, 0.15)),
-    (0.60, {"caption": 0.25, "rule": 0.35, "text_rule": 0.3, "question": 0.1}, (0.15, 0.65, 0.2)),
+    (0.36, {"repeat": 0.45, "reading": 0.2, "text_rule": 0.2, "caption": 0.15}, (0.3, 0.4, 0.3)),
+    (
+        0.52,
+        {"text_rule": 0.4, "clue": 0.15, "reading": 0.1, "caption": 0.15, "rule": 0.15, "repeat": 0.05},
+        (0.1, 0.5, 0.4),
+    ),
+    (0.70, {"rule": 0.4, "text_rule": 0.3, "clue": 0.05, "caption": 0.15, "question": 0.1}, (0.1, 0.5, 0.4)),
     (
         1.01,
-        {"caption": 0.2, "rule": 0.5, "hinted": 0.12, "label": 0.03, "text_rule": 0.08, "question": 0.07},
-        (0.15, 0.65, 0.2),
+        {"caption": 0.2, "rule": 0.45, "hinted": 0.12, "label": 0.03, "text_rule": 0.12, "question": 0.08},
+        (0.1, 0.5, 0.4),
     ),
 )
 

@@ -145,11 +145,10 @@ def local_copy(uri: str, local_dir: str) -> str:
     return local_dir
 
 
-def delete_dir(uri: str) -> None:
-    """Deletes a directory with all below it, if it is there."""
+def delete_file(uri: str) -> None:
+    """Deletes a file."""
     fs, path = filesystem(uri)
-    if fs.get_file_info(path).type == pafs.FileType.Directory:
-        fs.delete_dir(path)
+    fs.delete_file(path)
 
 
 def read_json(uri: str) -> Any:
@@ -177,9 +176,7 @@ def write_table(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> 
     """
     sink = pa.BufferOutputStream()
     group_rows = int(schema.metadata.get(b"row_group_rows", b"65536"))
-    pq.write_table(
-        pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd", row_group_size=group_rows
-    )
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd", row_group_size=group_rows)
     write_bytes(uri, sink.getvalue().to_pybytes())
 
 

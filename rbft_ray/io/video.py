@@ -48,7 +48,9 @@ def decode_frames(frames: Sequence[bytes]) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(frame)).convert("RGB")) for frame in frames])
 
 
-_SOURCE_POSITION = re.compile(r"\S+\.cc:\d+:\s*|\[\d+:\d+:\d+\]\s*")  # decord's messages start with where they were raised
+_SOURCE_POSITION = re.compile(
+    r"\S+\.cc:\d+:\s*|\[\d+:\d+:\d+\]\s*"
+)  # decord's messages start with where they were raised
 
 
 def _open(content: bytes):  # type: ignore[no-untyped-def]  # decord has no types
@@ -117,4 +119,6 @@ def read_clip(content: bytes, contract: SamplingContract) -> Clip:
 
 def _resize(frame: np.ndarray, height_px: int, width_px: int) -> Image.Image:
     image = Image.fromarray(frame)
-    return image if image.size == (width_px, height_px) else image.resize((width_px, height_px), Image.Resampling.BICUBIC)
+    return (
+        image if image.size == (width_px, height_px) else image.resize((width_px, height_px), Image.Resampling.BICUBIC)
+    )

@@ -6,7 +6,15 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from rbft_ray.io.clips import ClipFrames
-from rbft_ray.model.vlm import Vlm, best_device, encode_prompts, load_processor, render_prompt, to_device, video_metadata
+from rbft_ray.model.vlm import (
+    Vlm,
+    best_device,
+    encode_prompts,
+    load_processor,
+    render_prompt,
+    to_device,
+    video_metadata,
+)
 
 # vLLM reads these when it starts, so they go into the environment of the process that holds it.
 VLLM_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -131,9 +139,9 @@ class TransformersEngine:
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         if temperature > 0:
             torch.manual_seed(requests[0].seed)
-        tokens = model.generate(
-            **inputs, max_new_tokens=max_tokens, eos_token_id=self._vlm.end_of_turn, **sampling
-        )[:, inputs["input_ids"].shape[1] :]
+        tokens = model.generate(**inputs, max_new_tokens=max_tokens, eos_token_id=self._vlm.end_of_turn, **sampling)[
+            :, inputs["input_ids"].shape[1] :
+        ]
         out = []
         for row, prompt_mask in zip(tokens.tolist(), inputs["attention_mask"], strict=True):
             ended = self._vlm.end_of_turn in row

@@ -15,9 +15,7 @@ from rbft_ray.model.vlm import Vlm, answer_tokens, encode_prompts, pad_token, to
 
 
 @torch.inference_mode()
-def label_log_probabilities(
-    vlm: Vlm, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]
-) -> np.ndarray:
+def label_log_probabilities(vlm: Vlm, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]) -> np.ndarray:
     """Unnormalised scores of every label for every clip: float64 (clips, labels), natural logarithm.
 
     Clips whose prompts have equal length share a forward pass; the caller chooses how many come at a time.
@@ -32,9 +30,7 @@ def label_log_probabilities(
     return scores
 
 
-def _score_batch(
-    vlm: Vlm, clips: Sequence[ClipFrames], prompt: str, answers: Sequence[Sequence[int]]
-) -> np.ndarray:
+def _score_batch(vlm: Vlm, clips: Sequence[ClipFrames], prompt: str, answers: Sequence[Sequence[int]]) -> np.ndarray:
     device, dtype = vlm.model.device, vlm.model.dtype
     inputs = to_device(encode_prompts(vlm.processor, clips, [prompt] * len(clips)), device, dtype)
     prefill = vlm.model(**inputs, use_cache=True, logits_to_keep=1)

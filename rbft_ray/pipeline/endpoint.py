@@ -28,7 +28,9 @@ def find_model(run_dir: str) -> tuple[str, dict[str, object]]:
     if (path / "run.json").is_file():
         run = storage.read_json(str(path / "run.json"))
         return storage.join(run["steps"]["train_rb_ft"], MODEL_DIR), run["config"]
-    raise DataError(f"{path}: neither a finished run (no run.json) nor a classifier (no {CARD_FILE}); run `rbft run` first")
+    raise DataError(
+        f"{path}: neither a finished run (no run.json) nor a classifier (no {CARD_FILE}); run `rbft run` first"
+    )
 
 
 def serve_run(run_dir: str, overrides: Sequence[str]) -> None:
@@ -39,14 +41,14 @@ def serve_run(run_dir: str, overrides: Sequence[str]) -> None:
     from ray import serve
 
     stopped = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopped.set())
     with ray_session(config.ray) as cluster:
         gpus = replica_needs(config.serve.replicas, config.ray, cluster).gpus
         arguments = ServeArguments(model_dir=model_dir, model=config.model, serve=config.serve, gpus=gpus)
         app = application(arguments)
         serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
         serve.run(app, name="rbft", route_prefix="/", blocking=False)
+        for name in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own
+            signal.signal(name, lambda *_: stopped.set())
         address = f"http://{config.serve.host}:{config.serve.port}"
         console.print(f"serving {model_dir}\n  curl -F video=@clip.mp4 {address}/v1/classify\nstop with Ctrl-C")
         stopped.wait()

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,13 +12,13 @@ from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
+from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.runner import check_resources, read_marker, run_steps, status
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
 ERROR_LOG = "rbft-error.log"
-MIN_FREE_BYTES = 2 << 30
 
 
 def storage_root(config: RunConfig) -> str:
@@ -49,13 +48,14 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
         console.print(f"nothing to do: all {len(planned.steps)} steps of {config.name!r} are done")
         _print_existing_summary(run_dir)
         return
+    if not dry_run:
+        _check_machine(root)
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
             check_resources(todo, cluster)
             return
         check_resources(todo, cluster)
-        _check_machine(root)
         markers = run_steps(root, planned.steps, cluster)
     from rbft_ray.pipeline.report import print_summary, write_report
 
@@ -80,14 +80,12 @@ def _print_existing_summary(run_dir: str) -> None:
 
 
 def _check_machine(root: str) -> None:
-    """What must hold before anything long starts: a place that can be written to, with some space."""
+    """What must hold before anything long starts: a sound machine and a place that can be written to."""
     probe = storage.join(root, ".rbft-write-test")
     storage.write_bytes(probe, b"")
+    storage.delete_file(probe)
     if not storage.scheme(root):
-        pathlib.Path(probe).unlink()
-        free_bytes = shutil.disk_usage(root).free
-        if free_bytes < MIN_FREE_BYTES:
-            raise RbftError(f"{root}: only {free_bytes >> 20} MiB free; the job wants {MIN_FREE_BYTES >> 20} MiB")
+        require_quick(root)
 
 
 def _print_plan(planned: Plan, root: str, cluster: dict[str, float]) -> None:

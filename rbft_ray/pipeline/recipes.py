@@ -45,13 +45,14 @@ def plan(config: RunConfig) -> Plan:
     """
     base = resolve_base(config.model.base, str(demo.BASE_DIR))
     identity = base_identity(base, config.model.revision)
+    sources: tuple[Step, ...]
     if config.data.manifest is None:
-        task, sources, identities = _demo_task(config), (_render_step(config),), {}
-        dataset = None
+        task, sources = _demo_task(config), (_render_step(config),)
+        clips = _ingest_step(config, None, task, sources, {})
     else:
         dataset = load_dataset(config.data, config.seed)
-        task, sources, identities = make_task(config, dataset.labels), (), {"data": data_identity(dataset)}
-    clips = _ingest_step(config, dataset, task, sources, identities)
+        task, sources = make_task(config, dataset.labels), ()
+        clips = _ingest_step(config, dataset, task, sources, {"data": data_identity(dataset)})
     rationales = _rationalize_step(config, task, clips, base, identity)
     arms = _Arms(config, task, base, identity, clips)
     stage1 = arms.train("train_stage1", config.train.stage1, rationales=rationales)
@@ -112,7 +113,7 @@ def _ingest_step(
         refused = len(found.rejects)
         return counts.plus(Counts(refused, 0, refused))
 
-    settings = {"sampling": result_config(config.sampling), "labels": task.labels}
+    settings: dict[str, Any] = {"sampling": result_config(config.sampling), "labels": task.labels}
     if dataset is None:
         settings["data"] = result_config(config.data)
         settings["seed"] = config.seed
@@ -228,7 +229,7 @@ def _shared_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
-    each = replica_needs(config.train.workers, config.ray, dict(cluster))
+    each = replica_needs(config.train.workers, config.ray, cluster)
     return Needs(each.workers, each.cpus, each.gpus, gang=True)
 
 

@@ -52,7 +52,12 @@ def write_report(plan: Plan, root: str, run_dir: str, markers: dict[str, dict[st
     storage.write_bytes(storage.join(run_dir, "report.html"), html.encode())
     storage.write_json(
         storage.join(run_dir, "run.json"),
-        {"schema_version": 1, "steps": steps, "config": plan.config.model_dump(mode="json"), "command": page["command"]},
+        {
+            "schema_version": 1,
+            "steps": steps,
+            "config": plan.config.model_dump(mode="json"),
+            "command": page["command"],
+        },
     )
     storage.write_json(storage.join(run_dir, "summary.json"), summary)
     return summary

@@ -71,7 +71,9 @@ def check_resources(steps: Sequence[Step], cluster: Mapping[str, float]) -> None
 def count_text(marker: Mapping[str, Any]) -> str:
     """Such as '100 read, 98 written, 2 rejected, 12.3 s'."""
     counts = marker["counts"]
-    return f"{counts['read']} read, {counts['written']} written, {counts['rejected']} rejected, {marker['seconds']:.1f} s"
+    return (
+        f"{counts['read']} read, {counts['written']} written, {counts['rejected']} rejected, {marker['seconds']:.1f} s"
+    )
 
 
 def run_steps(root: str, steps: Sequence[Step], cluster: Mapping[str, float]) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,9 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
         text = path.read_text()
     except OSError as error:
         packaged = ", ".join(PACKAGED)
-        raise ConfigError(f"{source}: cannot be read ({error.strerror}); give a YAML file or one of: {packaged}") from None
+        raise ConfigError(
+            f"{source}: cannot be read ({error.strerror}); give a YAML file or one of: {packaged}"
+        ) from None
     values = _parse(text, source)
     if values is None:
         values = {}

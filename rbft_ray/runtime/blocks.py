@@ -11,16 +11,19 @@ Layout of a stage's directory:
     <table>/00007.parquet
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import PART_NAME
+from rbft_ray.runtime.failures import cause_line
 from rbft_ray.runtime.progress import StageProgress
 
 REJECTS_TABLE = "rejects"
@@ -117,9 +120,13 @@ def run_blocks(
         make_worker: called once per actor; loads what the worker holds (a model).
         environment: environment variables of the workers.
         no_progress_timeout_sec: no block for so long is an error.
+
+    Raises:
+        RbftError: a worker failed; what is committed stays.
     """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
+    from ray.exceptions import RayError
 
     blocks = _layout(out, rows, block_rows)
     done = committed(out)
@@ -130,6 +137,7 @@ def run_blocks(
     if not todo:
         return total.check(stage)
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
@@ -150,10 +158,13 @@ def run_blocks(
         runtime_env={"env_vars": dict(environment)} if environment else None,
     )
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
-        for receipt in dataset.iter_rows():
-            counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
-            total = total.plus(counts)
-            bar.advance(counts.read)
+        try:
+            for receipt in dataset.iter_rows():
+                counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
+                total = total.plus(counts)
+                bar.advance(counts.read)
+        except RayError as error:
+            raise RbftError(f"{stage}: a worker failed: {cause_line(error)}") from error
     return total.check(stage)
 
 

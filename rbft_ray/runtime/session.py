@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rbft_ray.core.config import RayConfig
 from rbft_ray.core.errors import ResourceError
@@ -29,8 +29,6 @@ def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
         os.environ.setdefault(name, value)
     import ray
 
-    for name in ("ray.data", "ray.train", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     joined = ray.is_initialized()
     if not joined:
         address = config.address or os.environ.get("RAY_ADDRESS") or "local"
@@ -51,7 +49,7 @@ def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
             ray.shutdown()
 
 
-def replica_needs(replicas: int, config: RayConfig, cluster: dict[str, float], gpus_each: int = 1) -> Needs:
+def replica_needs(replicas: int, config: RayConfig, cluster: Mapping[str, float], gpus_each: int = 1) -> Needs:
     """What `replicas` processes that hold a model need: GPUs where they are wanted or there, else CPUs alone."""
     wants_gpu = config.use_gpu if config.use_gpu is not None else cluster.get("GPU", 0) > 0
     return Needs(replicas, cpus=1.0, gpus=float(gpus_each) if wants_gpu else 0.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import Needs
+from rbft_ray.runtime.failures import cause_line
 from rbft_ray.runtime.progress import StageProgress
 
 CHECKPOINTS_DIR = "checkpoints"
@@ -117,7 +118,7 @@ def fit(
     the checkpoints lie in `storage_dir`.
 
     Raises:
-        RbftError: the group failed for good; the message has the first line of the cause.
+        RbftError: the group failed for good; the message has the cause's own line.
     """
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -145,14 +146,6 @@ def fit(
         with _shown_progress(stage, steps, board):
             return trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        raise RbftError(f"{stage}: training failed: {_cause(error)}") from error
+        raise RbftError(f"{stage}: training failed: {cause_line(error)}") from error
     finally:
         ray.kill(board)
-
-
-def _cause(error: BaseException) -> str:
-    """The last line of the first worker's traceback: the exception itself."""
-    failures = getattr(error, "worker_failures", None)
-    first = str(next(iter(failures.values()))) if failures else str(error)
-    lines = [line.strip() for line in first.splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

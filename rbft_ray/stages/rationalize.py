@@ -93,9 +93,7 @@ def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str,
     return reject(clip, STAGE, reason, detail)
 
 
-def _make_worker(
-    base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int
-) -> BlockWorker:
+def _make_worker(base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int) -> BlockWorker:
     engine = VllmEngine(
         base,
         dtype=model.dtype,

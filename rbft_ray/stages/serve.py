@@ -113,7 +113,9 @@ async def _video_bytes(request: Request, limit_bytes: int) -> bytes:
     else:
         content = await request.body()
     if not content:
-        raise HTTPException(400, {"reason": "no_file", "detail": "send a video as the body or as the form field 'video'"})
+        raise HTTPException(
+            400, {"reason": "no_file", "detail": "send a video as the body or as the form field 'video'"}
+        )
     if len(content) > limit_bytes:
         raise HTTPException(413, too_large)
     return content
@@ -153,4 +155,4 @@ def application(arguments: ServeArguments) -> Any:
     class ClassifierDeployment:
         """The replica that Ray Serve runs."""
 
-    return ClassifierDeployment.bind()
+    return ClassifierDeployment.bind()  # type: ignore[attr-defined]  # added by serve.deployment

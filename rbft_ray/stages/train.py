@@ -51,10 +51,10 @@ def train(job: TrainJob, needs: Needs) -> Counts:
         DataError: no sample is left to train on.
     """
     fitting, rejects = _reject_too_long(job)
+    storage.write_table(part(job.out, REJECTS_TABLE, 0), rejects, REJECTS)
     if not fitting:
         why = f"; all {len(rejects)} are too long for train.max_tokens" if rejects else ""
         raise DataError(f"{job.stage}: no sample to train on{why}")
-    storage.write_table(part(job.out, REJECTS_TABLE, 0), rejects, REJECTS)
     result = training.fit(
         train_worker,
         dataclasses.replace(job, samples=tuple(fitting)),

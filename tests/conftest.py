@@ -1,0 +1,59 @@
+"""Shared set-up: a real local Ray, a small rendered data set, and the demo's base VLM."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rbft_ray.io.clips import ClipFrames
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def base_dir() -> str:
+    """The base VLM that comes with the package."""
+    from rbft_ray.demo import BASE_DIR
+
+    return str(BASE_DIR)
+
+
+@pytest.fixture(scope="session")
+def vlm(base_dir: str):
+    """The base VLM, loaded in fp32."""
+    from rbft_ray.model.vlm import load
+
+    return load(base_dir, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered domain: 16 training, 4 validation and 8 test clips, as an ordinary data set."""
+    from rbft_ray.demo.world import write_world
+
+    out = tmp_path_factory.mktemp("world")
+    write_world(out, domain_seed=3, train_per_class=(4, 4, 4, 4), val_per_class=1, test_per_class=2)
+    return out
+
+
+@pytest.fixture(scope="session")
+def random_clips() -> list[ClipFrames]:
+    """Clips of noise in two shapes and at several frame rates."""
+    rng = np.random.default_rng(0)
+    sizes = [(8, 84, 84), (8, 84, 84), (6, 84, 112), (8, 84, 84)]
+    return [
+        ClipFrames(rng.integers(0, 255, (*size, 3), dtype=np.uint8), fps)
+        for size, fps in zip(sizes, (2.0, 0.5, 1.0, 4.0), strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[dict[str, float]]:
+    """A local Ray with 2 logical CPUs for the whole test session."""
+    from rbft_ray.core.config import RayConfig
+    from rbft_ray.runtime.session import ray_session
+
+    with ray_session(RayConfig(address="local")) as cluster:
+        yield cluster

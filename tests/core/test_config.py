@@ -1,0 +1,71 @@
+"""The configuration: valid defaults, frozen, and an identity without what does not affect results."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from rbft_ray.core import config
+from rbft_ray.core.config import EvaluateConfig, RunConfig, Section, StageRecipe, TrainConfig, result_config
+
+SECTIONS = [value for value in vars(config).values() if isinstance(value, type) and issubclass(value, Section)]
+
+
+def no_effect_fields(section: type[BaseModel]) -> Iterator[str]:
+    for name, info in section.model_fields.items():
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("affects_results") is False:
+            yield name
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_the_defaults_are_valid(section: type[Section]) -> None:
+    defaults = section()
+    assert section.model_validate_json(defaults.model_dump_json()) == defaults
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_a_section_is_frozen_and_refuses_unknown_keys(section: type[Section]) -> None:
+    name = next(iter(section.model_fields), None)
+    if name:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section(), name, None)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        section.model_validate({"no_such_key": 1})
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_the_identity_holds_every_field_but_those_without_effect(section: type[Section]) -> None:
+    assert set(result_config(section())) == set(section.model_fields) - set(no_effect_fields(section))
+
+
+def test_sections_within_a_section_are_cleaned_as_well() -> None:
+    kept = result_config(RunConfig())
+    assert "workers" not in kept["train"] and "offload_optimizer" not in kept["train"]["deepspeed"]
+    assert kept["train"]["deepspeed"] == {"zero_stage": 2}
+    assert kept["train"]["stage1"]["epochs"] == 3.0
+
+
+def test_workers_leave_the_identity_as_it_is_and_the_recipe_does_not() -> None:
+    spread = TrainConfig(workers=4, micro_batch=2, checkpoint_every_steps=1, gradient_checkpointing=True)
+    assert result_config(spread) == result_config(TrainConfig())
+    assert result_config(EvaluateConfig(replicas=7, block_clips=3, batch_clips=5)) == result_config(EvaluateConfig())
+    assert result_config(TrainConfig(stage1=StageRecipe(epochs=1))) != result_config(TrainConfig())
+
+
+@pytest.mark.xfail(strict=True, reason="result_config keeps tuples; its docstring promises JSON values")
+def test_the_identity_is_made_of_json_values() -> None:
+    kept = result_config(RunConfig())
+    assert json.loads(json.dumps(kept)) == kept
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_global_batch_must_divide_over_the_workers(stage: str) -> None:
+    with pytest.raises(ValidationError, match=rf"train\.{stage}\.global_batch must be a multiple .* = 8"):
+        RunConfig(train=TrainConfig(**{stage: StageRecipe(global_batch=12)}))
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a b", "-x"])
+def test_a_run_name_that_is_no_directory_name_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="name"):
+        RunConfig(name=name)

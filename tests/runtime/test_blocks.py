@@ -1,0 +1,133 @@
+"""Blocks commit one by one on a real Ray: exactly once, also when the driver is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+
+from rbft_ray.core.errors import RbftError
+from rbft_ray.core.resources import Needs
+from rbft_ray.core.schema import REJECTS, Reason, reject
+from rbft_ray.io import storage
+from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, Counts, committed, read_parts, run_blocks
+
+pytestmark = pytest.mark.ray
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import the tests
+
+ROWS = [{"id": f"clip {number}"} for number in range(40)]
+
+
+def make_worker(log_dir: str, pause_sec: float):
+    """Rejects every fifth row, and leaves a file for every call, so that calls can be counted."""
+
+    def work(rows):
+        time.sleep(pause_sec)
+        (Path(log_dir) / f"{rows[0]['id']} {time.monotonic_ns()}").touch()
+        bad = [reject(row, "test", Reason.BAD_ROW, "a fifth") for row in rows if int(row["id"].split()[1]) % 5 == 0]
+        good = [reject(row, "test", Reason.NO_VIDEO, "fine") for row in rows if int(row["id"].split()[1]) % 5]
+        return BlockOutput({"kept": (REJECTS, good)}, bad, Counts(len(rows), len(good), len(bad)))
+
+    return work
+
+
+def run(out: Path, logs: Path, *, block_rows: int = 4, pause_sec: float = 0.0) -> Counts:
+    logs.mkdir(exist_ok=True)
+    return run_blocks(
+        "test",
+        str(out),
+        ROWS,
+        partial(make_worker, str(logs), pause_sec),
+        Needs(2),
+        block_rows=block_rows,
+        no_progress_timeout_sec=120,
+    )
+
+
+def ids(out: Path, table: str) -> list[str]:
+    return [row["id"] for part in read_parts(str(out), table, REJECTS) for row in part.to_pylist()]
+
+
+def test_every_row_ends_once(ray_cluster, tmp_path):
+    counts = run(tmp_path / "out", tmp_path / "logs")
+    assert counts == Counts(40, 32, 8)
+    every = ids(tmp_path / "out", "kept") + ids(tmp_path / "out", REJECTS_TABLE)
+    assert sorted(every) == sorted(row["id"] for row in ROWS)
+    assert len(list((tmp_path / "logs").iterdir())) == 10
+
+
+def test_a_second_run_calls_nothing_and_a_missing_receipt_redoes_one_block(ray_cluster, tmp_path):
+    out, logs = tmp_path / "out", tmp_path / "logs"
+    first = run(out, logs)
+    assert run(out, logs) == first
+    assert len(list(logs.iterdir())) == 10
+    (out / "receipts" / "00003.json").unlink()
+    assert run(out, logs) == first
+    assert len(list(logs.iterdir())) == 11
+    assert len(ids(out, "kept")) == 32
+
+
+def test_another_block_size_does_not_disturb_a_begun_stage(ray_cluster, tmp_path):
+    out, logs = tmp_path / "out", tmp_path / "logs"
+    first = run(out, logs)
+    (out / "receipts" / "00000.json").unlink()
+    assert run(out, logs, block_rows=7) == first
+    assert len(ids(out, "kept")) == len(set(ids(out, "kept"))) == 32
+
+
+def test_a_failing_worker_is_an_error_and_committed_blocks_stay(ray_cluster, tmp_path):
+    def make_failing():
+        def work(rows):
+            if rows[0]["id"] == "clip 20":
+                raise RuntimeError("the model is out of order")
+            return BlockOutput({}, [], Counts(len(rows), len(rows), 0))
+
+        return work
+
+    with pytest.raises(RbftError, match="out of order"):
+        run_blocks("test", str(tmp_path), ROWS, make_failing, Needs(1), block_rows=4, no_progress_timeout_sec=120)
+    assert 5 not in committed(str(tmp_path))
+
+
+def test_counts_that_do_not_add_up_are_refused(ray_cluster, tmp_path):
+    def make_lossy():
+        return lambda rows: BlockOutput({}, [], Counts(len(rows), len(rows) - 1, 0))
+
+    with pytest.raises(RbftError, match="rejected"):
+        run_blocks("test", str(tmp_path), ROWS, make_lossy, Needs(1), block_rows=40, no_progress_timeout_sec=120)
+
+
+def test_a_killed_driver_loses_at_most_the_blocks_in_flight(tmp_path):
+    out, logs = tmp_path / "out", tmp_path / "logs"
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from rbft_ray.core.config import RayConfig\n"
+        "from rbft_ray.runtime.session import ray_session\n"
+        "import test_blocks\n"
+        "with ray_session(RayConfig(address='local')):\n"
+        "    print(test_blocks.run(Path(sys.argv[1]), Path(sys.argv[2]), pause_sec=float(sys.argv[3])))\n"
+    )
+    command = [sys.executable, "-c", script, str(out), str(logs)]
+    killed = subprocess.Popen([*command, "1.0"], start_new_session=True, stdout=subprocess.PIPE)
+    deadline_sec = time.monotonic() + 120
+    while len(committed(str(out)) if out.exists() else {}) < 3:
+        assert time.monotonic() < deadline_sec, "no block was committed in 120 s"
+        time.sleep(0.2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    time.sleep(3)  # what was in flight may still commit before Ray notices that its driver is gone
+    before = committed(str(out))
+    assert len(before) < 10
+    stamps = {name: os.stat(out / "receipts" / name).st_mtime_ns for name in os.listdir(out / "receipts")}
+    done = subprocess.run([*command, "0.0"], capture_output=True, text=True, check=True, timeout=120)
+    assert "Counts(read=40, written=32, rejected=8)" in done.stdout
+    for name, stamp in stamps.items():
+        assert os.stat(out / "receipts" / name).st_mtime_ns == stamp, "a committed block was done again"
+    assert sorted(ids(out, "kept") + ids(out, REJECTS_TABLE)) == sorted(row["id"] for row in ROWS)
+    assert storage.list_files(str(out / "kept")) == [f"{number:05d}.parquet" for number in range(10)]
