@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,9 +65,9 @@ def config_show(
     config: Annotated[str | None, typer.Argument(help="YAML file, or 'demo'")] = None, overrides: Overrides = None
 ) -> None:
     """Print every key with its value: the defaults, or those of a file."""
-    from rbft_ray.pipeline.settings import dump_config, load_config, parse_config
+    from rbft_ray.pipeline.settings import dump_config, load_config
 
-    print(dump_config(load_config(config, overrides or []) if config else parse_config({})), end="")
+    print(dump_config(load_config(config, overrides or [])), end="")
 
 
 @demo_app.command("render")
@@ -107,17 +108,19 @@ def demo_check_base(
 
 def main() -> None:
     """The console script."""
+    from rbft_ray.core.errors import ConfigError
     from rbft_ray.pipeline.job import guarded
 
-    def command() -> None:
-        code = app(standalone_mode=False)
-        if isinstance(code, int) and code:
-            sys.exit(code)
+    code = 0
 
-    try:
-        sys.exit(guarded(command))
-    except (typer.Exit, SystemExit) as stop:
-        sys.exit(getattr(stop, "exit_code", getattr(stop, "code", 0)))
+    def command() -> None:
+        nonlocal code
+        try:
+            code = app(standalone_mode=False) or 0
+        except TyperException as error:
+            raise ConfigError(f"{error} (see --help)") from None
+
+    sys.exit(guarded(command) or code)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,9 @@ class ServeConfig(Section):
 
 
 class IngestConfig(Section):
-    workers: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="decoding tasks at a time")
+    workers: int | None = Field(
+        None, ge=1, json_schema_extra=NO_EFFECT, description="decoding processes; null: one per CPU of the cluster"
+    )
     block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
 
 

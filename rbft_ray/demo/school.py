@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import shutil
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -46,13 +47,13 @@ BATCH_SIZES = {
 # (until this share of the time, weights of the kinds of batch, shares of one, two and three objects)
 PLAN: tuple[tuple[float, dict[str, float], tuple[float, float, float]], ...] = (
     (0.06, {"vision": 1.0}, (0.2, 0.5, 0.3)),
-    (0.36, {"repeat": 0.45, "reading": 0.2, "text_rule": 0.2, "caption": 0.15}, (0.3, 0.4, 0.3)),
+    (0.47, {"repeat": 0.5, "reading": 0.25, "text_rule": 0.15, "caption": 0.1}, (0.3, 0.4, 0.3)),
     (
-        0.52,
-        {"text_rule": 0.4, "clue": 0.15, "reading": 0.1, "caption": 0.15, "rule": 0.15, "repeat": 0.05},
+        0.60,
+        {"text_rule": 0.35, "clue": 0.15, "reading": 0.15, "caption": 0.1, "rule": 0.15, "repeat": 0.1},
         (0.1, 0.5, 0.4),
     ),
-    (0.70, {"rule": 0.4, "text_rule": 0.3, "clue": 0.05, "caption": 0.15, "question": 0.1}, (0.1, 0.5, 0.4)),
+    (0.75, {"rule": 0.4, "text_rule": 0.3, "clue": 0.1, "caption": 0.1, "question": 0.1}, (0.1, 0.5, 0.4)),
     (
         1.01,
         {"caption": 0.2, "rule": 0.45, "hinted": 0.12, "label": 0.03, "text_rule": 0.12, "question": 0.08},
@@ -171,16 +172,18 @@ def log_line(school: School, figures: list[dict[str, Any]]) -> str:
 
 
 def run_school(out_dir: Path, minutes: float, seed: int, save_minutes: float) -> None:
-    """Trains until `minutes` are spent in all (over resumed runs), saving every `save_minutes` and at the end."""
+    """Trains until `minutes` are spent in all (over resumed runs), saving every `save_minutes`, at the end and on SIGTERM."""
     out_dir.mkdir(parents=True, exist_ok=True)
     plan = {"minutes": minutes, "seed": seed, "plan": PLAN, "batch_sizes": BATCH_SIZES, "peak_rate": PEAK_RATE}
     (out_dir / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
     school = School(out_dir, seed, minutes)
     school.resume()
     figures: list[dict[str, Any]] = []
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     next_save_sec = school.spent_sec + save_minutes * 60
     started = time.monotonic() - school.spent_sec
-    while school.spent_sec < school.total_sec:
+    while school.spent_sec < school.total_sec and not stopped:
         figures.append(school.train_step())
         school.spent_sec = time.monotonic() - started
         if school.step % LOG_STEPS == 0:

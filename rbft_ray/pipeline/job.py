@@ -19,6 +19,7 @@ from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
 ERROR_LOG = "rbft-error.log"
+IN_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the entrypoint of a submitted job
 
 
 def storage_root(config: RunConfig) -> str:
@@ -29,8 +30,7 @@ def storage_root(config: RunConfig) -> str:
     """
     if storage.scheme(config.storage):
         return config.storage
-    in_ray_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    below = pathlib.Path.home() if in_ray_job else pathlib.Path.cwd()
+    below = pathlib.Path.home() if IN_RAY_JOB in os.environ else pathlib.Path.cwd()
     return str((below / pathlib.Path(config.storage).expanduser()).resolve())
 
 
@@ -100,6 +100,18 @@ def _print_plan(planned: Plan, root: str, cluster: dict[str, float]) -> None:
     console.print(f"results go to {storage.join(root, planned.config.name)}")
 
 
+def _keep_traceback() -> str:
+    """Puts the traceback into a file of the working directory; a Ray job's log, which outlives its directory, gets it whole."""
+    if IN_RAY_JOB in os.environ:
+        return f"\n{traceback.format_exc()}"
+    log = pathlib.Path(ERROR_LOG).resolve()
+    try:
+        log.write_text(traceback.format_exc())
+    except OSError:
+        return f"\n{traceback.format_exc()}"
+    return f"; the whole traceback is in {log}"
+
+
 def guarded(command: Callable[[], None]) -> int:
     """Runs a command and returns its exit code. What went wrong is one line; an unforeseen traceback goes to a file."""
     try:
@@ -111,13 +123,7 @@ def guarded(command: Callable[[], None]) -> int:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except Exception as error:
-        log = pathlib.Path(ERROR_LOG).resolve()
         first = (str(error).splitlines() or [""])[0]
-        try:
-            log.write_text(traceback.format_exc())
-            where = f"; the whole traceback is in {log}"
-        except OSError:
-            where = ""
-        print(f"error: {type(error).__name__}: {first[:300]}{where}", file=sys.stderr)
+        print(f"error: {type(error).__name__}: {first[:300]}{_keep_traceback()}", file=sys.stderr)
         return 1
     return 0

@@ -117,8 +117,11 @@ def _ingest_step(
     if dataset is None:
         settings["data"] = result_config(config.data)
         settings["seed"] = config.seed
-    workers = config.ingest.workers
-    return Step(MANIFEST_STAGE, settings, lambda _cluster: Needs(workers), run, sources, identities)
+
+    def needs(cluster: Mapping[str, float]) -> Needs:
+        return Needs(config.ingest.workers or max(1, int(cluster.get("CPU", 1))))
+
+    return Step(MANIFEST_STAGE, settings, needs, run, sources, identities)
 
 
 def _check_splits(ingest_dir: str) -> None:

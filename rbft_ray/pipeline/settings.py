@@ -15,12 +15,16 @@ from rbft_ray.core.errors import ConfigError
 PACKAGED = {"demo": demo.CONFIG_FILE}
 
 
-def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """The configuration of a file (or of the name of a packaged one), with `KEY.PATH=VALUE` overrides put over it.
+def load_config(source: str | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration of a file, of the name of a packaged one, or the defaults (None), with `KEY.PATH=VALUE` put over it.
 
     Raises:
         ConfigError: no such file, no YAML, an unknown key, or a value of a wrong type; names the key's path.
     """
+    return parse_config(with_overrides(_read_yaml(source) if source else {}, overrides))
+
+
+def _read_yaml(source: str) -> dict[str, Any]:
     path = PACKAGED.get(source) or pathlib.Path(source)
     try:
         text = path.read_text()
@@ -35,7 +39,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: must hold keys with values, not a {type(values).__name__}")
     values.setdefault("name", path.stem)
-    return parse_config(with_overrides(values, overrides))
+    return values
 
 
 def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

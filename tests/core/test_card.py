@@ -44,7 +44,7 @@ def test_a_card_and_its_task_survive_json(card: ClassifierCard) -> None:
 def test_a_card_whose_prompt_would_be_worded_otherwise_is_refused(
     card: ClassifierCard, edit: dict[str, object]
 ) -> None:
-    with pytest.raises(DataError, match="prompt version 1, which this rbft .* renders differently"):
+    with pytest.raises(DataError, match=r"prompt version 1, which this rbft .* renders differently"):
         parse_card(changed(card, **edit), "card").task()
 
 

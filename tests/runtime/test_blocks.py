@@ -124,10 +124,10 @@ def test_a_killed_driver_loses_at_most_the_blocks_in_flight(tmp_path):
     time.sleep(3)  # what was in flight may still commit before Ray notices that its driver is gone
     before = committed(str(out))
     assert len(before) < 10
-    stamps = {name: os.stat(out / "receipts" / name).st_mtime_ns for name in os.listdir(out / "receipts")}
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "receipts").iterdir()}
     done = subprocess.run([*command, "0.0"], capture_output=True, text=True, check=True, timeout=120)
     assert "Counts(read=40, written=32, rejected=8)" in done.stdout
-    for name, stamp in stamps.items():
-        assert os.stat(out / "receipts" / name).st_mtime_ns == stamp, "a committed block was done again"
+    for path, stamp in stamps.items():
+        assert path.stat().st_mtime_ns == stamp, "a committed block was done again"
     assert sorted(ids(out, "kept") + ids(out, REJECTS_TABLE)) == sorted(row["id"] for row in ROWS)
     assert storage.list_files(str(out / "kept")) == [f"{number:05d}.parquet" for number in range(10)]

@@ -1,0 +1,77 @@
+"""The command as a user meets it: exit codes, one-line errors, dry runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rbft_ray.core.errors import ConfigError, DataError, ResourceError, StorageError
+
+ROOT = Path(__file__).parents[2]
+RBFT = [sys.executable, "-m", "rbft_ray.cli"]
+
+
+def rbft(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RBFT, *arguments], capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> str:
+    """What a user sees of a failure: one line, no traceback."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "nowhere.yaml"], ConfigError.exit_code, "nowhere.yaml"),
+        (["run", "demo", "--set", "train.stage1.epoch=2"], ConfigError.exit_code, "train.stage1.epoch: unknown key"),
+        (["run", "demo", "--set", "train.workers=two"], ConfigError.exit_code, "train.workers"),
+        (["run", "demo", "--set", "train.workers=3"], ConfigError.exit_code, "global_batch"),
+        (["run", "demo", "--set", "data.manifest=gone.csv"], DataError.exit_code, "gone.csv"),
+        (["run", "demo", "--set", "data.manifest=empty.csv"], DataError.exit_code, "empty.csv: the manifest is empty"),
+        (["run", "demo", "--set", "storage=a-file"], StorageError.exit_code, "a-file"),
+        (["run", "demo", "--set", "model.base=./gone"], DataError.exit_code, "model.base"),
+        (["serve", "gone"], DataError.exit_code, "gone"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_what_is_wrong(tmp_path, arguments, code, says):
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "a-file").write_text("in the way")
+    done = rbft(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in errors(done)
+
+
+def test_an_unknown_option_is_no_traceback(tmp_path):
+    done = rbft("run", "demo", "--frobnicate", cwd=tmp_path)
+    assert done.returncode == ConfigError.exit_code
+    assert "--frobnicate" in errors(done)
+
+
+def test_the_7b_config_plans_without_network_and_lists_missing_gpus(tmp_path):
+    (tmp_path / "videos.csv").write_text("path,label,split\na.mp4,x,train\nb.mp4,y,train\nc.mp4,x,test\nd.mp4,y,test\n")
+    done = rbft("run", str(ROOT / "jobs/configs/qwen2.5-vl-7b.yaml"), "--dry-run", cwd=tmp_path)
+    assert done.returncode == ResourceError.exit_code
+    assert "8 GPUs needed, 0 there" in errors(done)
+    assert "train_stage1" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_is_light():
+    code = "import sys, rbft_ray.cli; print([m for m in ('torch', 'ray', 'transformers', 'vllm') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_every_default_is_shown(tmp_path):
+    done = rbft("config", "show", "--set", "seed=3", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "seed: 3" in done.stdout
+    assert "warmup_ratio: 0.03" in done.stdout
+
+
+def test_the_demo_config_of_the_jobs_folder_is_the_packaged_one():
+    assert (ROOT / "jobs/configs/demo.yaml").read_text() == (ROOT / "rbft_ray/demo/demo.yaml").read_text()
