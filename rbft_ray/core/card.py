@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import PROMPT_VERSION, Task, label_prompt, prompt_hash
@@ -73,5 +73,6 @@ def parse_card(content: bytes, where: str) -> ClassifierCard:
     """
     try:
         return ClassifierCard.model_validate_json(content)
-    except ValueError as error:
-        raise DataError(f"{where}: is no classifier card of schema version {CARD_VERSION}: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise DataError(f"{where}: is no classifier card of schema version {CARD_VERSION}: {problems}") from None

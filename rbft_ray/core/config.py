@@ -1,7 +1,7 @@
 """The configuration of a run: one YAML file, typed and frozen. Every field has a default except where the data are.
 
-`rbft config show` prints every value. A field that does not affect results (workers, block sizes, paths) carries
-`NO_EFFECT`: it stays out of the identity of the steps, so that changing it reruns nothing.
+`rbft config show` prints every value. Inside the sections that enter the identity of a step, a field that does not affect
+results (workers, block sizes) carries `NO_EFFECT`: changing it reruns nothing.
 """
 
 from typing import Any, Literal
@@ -14,7 +14,7 @@ NO_EFFECT: dict[str, JsonValue] = {"affects_results": False}
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -49,7 +49,8 @@ class DataConfig(Section):
     split: str | None = Field("split", description="column of the split, if the manifest has it")
     group: str | None = Field("group", description="column of the group (camera, source video), if the manifest has it")
     split_names: dict[str, Literal["train", "validation", "test"]] = Field(
-        {"val": "validation", "valid": "validation", "dev": "validation"}, description="other names of the splits"
+        {"val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"},
+        description="other names of the splits",
     )
     labels: tuple[str, ...] | None = Field(None, description="label set, ordered; null: the sorted labels of the data")
     label_map: dict[str, str] = Field({}, description="renames labels, many to one")
@@ -182,10 +183,11 @@ class RunConfig(Section):
 def result_config(section: BaseModel) -> dict[str, Any]:
     """The fields of `section` that affect results, nested, as JSON values: what enters a step's identity."""
     kept: dict[str, Any] = {}
+    dumped = section.model_dump(mode="json")
     for name, info in type(section).model_fields.items():
         extra = info.json_schema_extra
         if isinstance(extra, dict) and extra.get("affects_results") is False:
             continue
         value = getattr(section, name)
-        kept[name] = result_config(value) if isinstance(value, BaseModel) else value
+        kept[name] = result_config(value) if isinstance(value, BaseModel) else dumped[name]
     return kept

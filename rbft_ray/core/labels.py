@@ -1,7 +1,7 @@
 """Labels and splits: pure decisions over manifest rows (dicts with id, video, label, split, group)."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from rbft_ray.core.errors import DataError
@@ -70,29 +70,31 @@ def _order(seed: int, group: str) -> str:
 def take_fraction(rows: Sequence[Row], fraction: float, seed: int) -> set[str]:
     """Ids of a seeded, stratified part of `rows`: about `fraction` of each label, never all of a label.
 
-    Groups stay whole where that comes within half of what is wanted; a label whose groups are all too large for that is cut by
-    clips. A row without a group is its own group. The choice does not depend on the order of the rows.
+    Groups (a camera, a source video, of one label or several) stay whole as long as no label gets more than half too much by
+    them. A label of which groups give less than half of what is wanted is filled up by single clips. A row without a group is its
+    own group. The choice does not depend on the order of the rows.
     """
-    by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["id"]):
-        by_label[row["label"]].append(row)
+    of_label = Counter(row["label"] for row in rows)
+    wanted = {label: fraction * count for label, count in of_label.items()}
+    most = {label: min(max(1.0, 1.5 * wanted[label]), count - 1) for label, count in of_label.items()}
     taken: set[str] = set()
-    for label in sorted(by_label):
-        members = by_label[label]
-        wanted = fraction * len(members)
-        taken |= _draw(members, wanted, seed, by_group=True) or _draw(members, wanted, seed, by_group=False)
+    drawn: Counter[str] = Counter()
+
+    def draw(units: Mapping[str, list[Row]]) -> None:
+        for unit in sorted(units, key=lambda unit: _order(seed, unit)):
+            adds = Counter(row["label"] for row in units[unit])
+            lacking = any(drawn[label] < wanted[label] for label in adds)
+            if lacking and all(drawn[label] + count <= most[label] for label, count in adds.items()):
+                taken.update(row["id"] for row in units[unit])
+                drawn.update(adds)
+
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["group"] or f"id {row['id']}"].append(row)
+    draw(groups)
+    short = {label for label in of_label if drawn[label] < wanted[label] / 2}
+    draw({f"id {row['id']}": [row] for row in rows if row["label"] in short and row["id"] not in taken})
     return taken
-
-
-def _draw(members: Sequence[Row], wanted: float, seed: int, *, by_group: bool) -> set[str]:
-    units: dict[str, list[str]] = defaultdict(list)
-    for row in members:
-        units[row["group"] if by_group and row["group"] else f"id {row['id']}"].append(row["id"])
-    drawn: set[str] = set()
-    for unit in sorted(units, key=lambda unit: _order(seed, unit))[: len(units) - 1]:
-        if len(drawn) + len(units[unit]) <= max(1.0, 1.5 * wanted) and len(drawn) < wanted:
-            drawn.update(units[unit])
-    return drawn
 
 
 def assign_splits(rows: Sequence[Row], *, validation_fraction: float, test_fraction: float, seed: int) -> list[Row]:

@@ -22,9 +22,9 @@ class Verdict(NamedTuple):
 def parse_answer(text: str, labels: Sequence[str]) -> tuple[str, str | None]:
     """(reasoning, answer). The answer is the last line, exactly `Answer: <label>`; anything else is None, never a guess."""
     head, _, last = text.strip().rpartition("\n")
-    if not last.startswith(ANSWER_PREFIX):
+    if not last.startswith(f"{ANSWER_PREFIX} "):
         return text.strip(), None
-    answer = last.removeprefix(ANSWER_PREFIX).strip()
+    answer = last.removeprefix(f"{ANSWER_PREFIX} ")
     return head.strip(), answer if answer in labels else None
 
 

@@ -36,6 +36,6 @@ def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
     lacks = []
     for kind, each in (("GPU", needs.gpus), ("CPU", needs.cpus)):
         there = cluster.get(kind, 0.0)
-        if at_once * each > there:
+        if at_once * each > there + 1e-9:
             lacks.append(f"{at_once * each:g} {kind}s needed, {there:g} there")
     return "; ".join(lacks) or None

@@ -18,7 +18,7 @@ TEMPORAL_PATCH_FRAMES = 2  # Qwen2.5-VL, Qwen3-VL: vision_config.temporal_patch_
 class SamplingContract(BaseModel):
     """Either a fixed number of frames (`num_frames`) or a rate (`fps`, kept between `min_frames` and `max_frames`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     num_frames: int | None = Field(8, ge=2, description="frames per clip, spread over the whole clip; null: use fps")
     fps: float | None = Field(None, gt=0, description="frames per second; null: use num_frames")
@@ -34,6 +34,12 @@ class SamplingContract(BaseModel):
     def model_post_init(self, _context: object) -> None:
         if (self.num_frames is None) == (self.fps is None):
             raise ValueError("set exactly one of num_frames and fps (the other null)")
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"min_frames={self.min_frames} is more than max_frames={self.max_frames}")
+        if self.max_pixels < self.multiple_px**2:
+            raise ValueError(
+                f"max_pixels={self.max_pixels} is less than one {self.multiple_px} x {self.multiple_px} px patch"
+            )
 
 
 class FramePlan(NamedTuple):
@@ -45,11 +51,12 @@ class FramePlan(NamedTuple):
 
 
 def frame_count(contract: SamplingContract, duration_sec: float) -> int:
-    """T, an even number of frames for a clip of `duration_sec`."""
+    """T, an even number of frames for a clip of `duration_sec`: rounded down, and up where `min_frames` asks for it."""
+    least = contract.min_frames + contract.min_frames % TEMPORAL_PATCH_FRAMES
     wanted = contract.num_frames
     if wanted is None:
         assert contract.fps is not None
-        wanted = min(max(round(duration_sec * contract.fps), contract.min_frames), contract.max_frames)
+        wanted = max(min(round(duration_sec * contract.fps), contract.max_frames), least)
     return max(TEMPORAL_PATCH_FRAMES, wanted - wanted % TEMPORAL_PATCH_FRAMES)
 
 
@@ -83,7 +90,7 @@ def frame_size(contract: SamplingContract, height_px: int, width_px: int) -> tup
     Both are multiples of `multiple_px`, as in Qwen2-VL's `smart_resize`.
 
     Raises:
-        ValueError: a side is not positive, or `max_pixels` holds no frame of this aspect.
+        ValueError: a side is not positive.
     """
     if height_px <= 0 or width_px <= 0:
         raise ValueError(f"the video's frames are {width_px}x{height_px} px")
@@ -92,8 +99,6 @@ def frame_size(contract: SamplingContract, height_px: int, width_px: int) -> tup
     height = max(unit, round(height_px * scale / unit) * unit)
     width = max(unit, round(width_px * scale / unit) * unit)
     while height * width > contract.max_pixels:
-        if max(height, width) <= unit:
-            raise ValueError(f"max_pixels={contract.max_pixels} is less than one {unit}x{unit} px patch")
         if height >= width:
             height -= unit
         else:

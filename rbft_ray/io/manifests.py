@@ -1,29 +1,34 @@
 """Data sets as they lie on disk -> rows with id, video, label, split, group. Which column is what comes from the configuration.
 
-Manifests are read as text by pandas, not by Ray Data's readers: those infer types ("007" becomes 7), and the rows are needed
-before a cluster exists, for the identity of the run and for the dry run. Ray Data takes over with the rows.
+Manifests are read as text and not by Ray Data's readers: those infer types ("007" becomes 7), and the rows are needed before a
+cluster exists, for the identity of the run and for the dry run. Ray Data takes over with the rows.
 """
 
+import csv
 import io
+import json
 import posixpath
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rbft_ray.core.config import DataConfig
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.labels import Row
 from rbft_ray.core.schema import SPLITS, Reason, reject
 from rbft_ray.io import storage
 
 STAGE = "ingest"
+FORMS = "CSV, TSV, JSONL or Parquet file or a folder of classes"
 
 
 def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
     """(rows, rejects) of every manifest that `data` names, in order. `video` is a path or URI that can be opened.
 
     Raises:
+        ConfigError: a template that does not parse.
         DataError: a manifest is missing, empty, of an unknown form, or lacks a configured column.
     """
     if data.manifest is None:
@@ -37,7 +42,8 @@ def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
                 rows.append(_row(record, data, uri, split))
             except (KeyError, ValueError) as error:
                 detail = str(error.args[0]) if error.args else str(error)
-                rejects.append(reject({"id": f"{uri}#{number}"}, STAGE, Reason.BAD_ROW, detail))
+                row_id = f"{posixpath.basename(uri)}#{number}"
+                rejects.append(reject({"id": row_id}, STAGE, Reason.BAD_ROW, detail))
     if not rows:
         named = ", ".join(sources.values())
         why = f"; the first row: {rejects[0]['detail']}" if rejects else ""
@@ -48,44 +54,69 @@ def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
 def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
     suffix = posixpath.splitext(uri)[1].lower()
     if suffix not in _READERS:
-        yield from _folder_of_classes(uri)
+        yield from _folder_of_classes(uri, {*SPLITS, *data.split_names})
         return
     try:
         content = storage.read_bytes(uri)
     except FileNotFoundError:
         raise DataError(f"{uri}: no such manifest; set data.manifest to a file or a folder of classes") from None
     try:
-        frame = _READERS[suffix](content) if content.strip() else pd.DataFrame()
-    except Exception as error:  # pandas raises its own, ValueError, ArrowInvalid
+        records = _READERS[suffix](content) if content.strip() else []
+    except (ValueError, csv.Error, pa.ArrowException) as error:
         raise DataError(f"{uri}: cannot be read as {suffix[1:].upper()}: {str(error).splitlines()[0]}") from None
-    if frame.empty:
+    if not records:
         raise DataError(f"{uri}: the manifest is empty")
-    wanted = {data.label, *_columns(data.video, frame), *_columns(data.id or "", frame)}
-    lacking = sorted(wanted - set(frame.columns))
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    wanted = {data.label, *_columns("data.video", data.video, columns), *_columns("data.id", data.id or "", columns)}
+    lacking = sorted(wanted - set(columns))
     if lacking:
         raise DataError(
-            f"{uri}: has no column {lacking[0]!r} (it has {list(frame.columns)}); "
+            f"{uri}: has no column {lacking[0]!r} (it has {columns}); "
             "name the columns with data.video, data.label, data.id"
         )
-    for record in frame.astype(object).where(frame.notna(), "").to_dict("records"):
-        yield {str(key): str(value).strip() for key, value in record.items()}
+    for record in records:
+        if isinstance(record.get(data.label), (list, dict)):
+            raise DataError(
+                f"{uri}: column {data.label!r} holds {record[data.label]!r}: the task is one label per clip"
+            )
+        yield {column: _text(record.get(column)) for column in columns}
 
 
-def _read_csv(content: bytes, separator: str) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value).strip()  # NaN is not equal to itself
 
 
-_READERS = {
+def _read_csv(content: bytes, separator: str) -> list[dict[str, object]]:
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator, restkey="")
+    records: list[dict[str, object]] = []
+    for record in reader:
+        if any(record.pop("", [])):
+            raise ValueError(f"line {reader.line_num} has more values than the header has columns")
+        records.append({str(key): value for key, value in record.items()})
+    return records
+
+
+def _read_jsonl(content: bytes) -> list[dict[str, object]]:
+    records = [json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    if any(not isinstance(record, dict) for record in records):
+        raise ValueError("every line must hold one JSON object")
+    return records
+
+
+_READERS: dict[str, Callable[[bytes], list[dict[str, object]]]] = {
     ".csv": lambda content: _read_csv(content, ","),
     ".tsv": lambda content: _read_csv(content, "\t"),
-    ".jsonl": lambda content: pd.read_json(io.BytesIO(content), lines=True, dtype=False, convert_dates=False),
-    ".parquet": lambda content: pd.read_parquet(io.BytesIO(content)),
+    ".jsonl": _read_jsonl,
+    ".parquet": lambda content: pq.read_table(io.BytesIO(content)).to_pylist(),
 }
 
 
-def _columns(template: str, frame: pd.DataFrame) -> set[str]:
-    names = {name for _, name, _, _ in string.Formatter().parse(template) if name}
-    stems = {name for name in names if name.endswith("_stem") and name not in frame.columns}
+def _columns(key: str, template: str, columns: Sequence[str]) -> set[str]:
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    except ValueError as error:
+        raise ConfigError(f"{key}: {template!r} is no template: {error}") from None
+    stems = {name for name in names if name.endswith("_stem") and name not in columns}
     return (names - stems) | {name.removesuffix("_stem") for name in stems}
 
 
@@ -100,8 +131,9 @@ def _row(record: Mapping[str, str], data: DataConfig, uri: str, split: str) -> R
         raise ValueError(f"data.video {data.video!r} names no file in this row")
     root = data.video_root or (uri if "folder_root" in record else posixpath.dirname(uri))
     named_id = _fill(data.id, record) if data.id else record.get("id", "")
+    default_id = f"{split}/{video}" if split and "folder_root" in record else video
     return {
-        "id": named_id or video,
+        "id": named_id or default_id,
         "video": storage.join(root, video),
         "relative": video,
         "label": record[data.label],
@@ -110,13 +142,14 @@ def _row(record: Mapping[str, str], data: DataConfig, uri: str, split: str) -> R
     }
 
 
-def _folder_of_classes(uri: str) -> Iterator[dict[str, str]]:
+def _folder_of_classes(uri: str, split_names: set[str]) -> Iterator[dict[str, str]]:
     """`class/file` or `split/class/file` below `uri`. Files above the class level and hidden files are no clips."""
+    if storage.size_bytes(uri) is not None:
+        raise DataError(f"{uri}: of an unknown form; data.manifest names a {FORMS}")
     names = storage.list_files(uri, recursive=True)
     if not names:
         what = "the folder is empty" if storage.exists(uri) else "no such file or folder"
-        raise DataError(f"{uri}: {what}; data.manifest names a CSV, TSV, JSONL or Parquet file or a folder of classes")
-    split_names = {*SPLITS, "val", "valid", "dev"}
+        raise DataError(f"{uri}: {what}; data.manifest names a {FORMS}")
     for name in names:
         *above, file = name.split("/")
         if not above or any(part.startswith(".") for part in (*above, file)):

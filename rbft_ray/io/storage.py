@@ -4,6 +4,7 @@ A file that appears under its final name is whole: writes go to a temporary name
 when it is closed).
 """
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from rbft_ray.core.errors import StorageError
 from rbft_ray.core.schema import check_schema
 
-_ARROW_SCHEMES = ("s3", "gs", "gcs", "file")
+_ARROW_SCHEMES = ("s3", "gs", "gcs")
 
 
 def join(base: str, *parts: str) -> str:
@@ -43,8 +44,11 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         if not kind:
             return pafs.LocalFileSystem(), uri
-        if kind in _ARROW_SCHEMES:
-            return pafs.FileSystem.from_uri(uri)
+        below = uri.removeprefix(f"{kind}://")
+        if kind == "file":
+            return pafs.LocalFileSystem(), below
+        if kind in _ARROW_SCHEMES:  # only the bucket goes through the URI parser: names may hold '#', '?' and '%'
+            return pafs.FileSystem.from_uri(f"{kind}://{below.partition('/')[0]}")[0], below
         import fsspec
 
         fs, path = fsspec.core.url_to_fs(uri)
@@ -106,6 +110,9 @@ def write_bytes(uri: str, content: bytes) -> None:
         if local:
             fs.move(target, path)
     except OSError as error:
+        if local:
+            with contextlib.suppress(OSError):
+                fs.delete_file(target)
         raise StorageError(f"{uri}: cannot be written: {error}. Choose another place with --set storage=DIR") from error
 
 
@@ -185,11 +192,15 @@ def read_table(uri: str, expected: pa.Schema, columns: list[str] | None = None) 
 
     Raises:
         FileNotFoundError: there is no such file.
+        StorageError: it is no Parquet file.
         DataError: another kind of table, or an unknown schema version.
     """
     fs, path = filesystem(uri)
     with fs.open_input_file(path) as source:
-        file = pq.ParquetFile(source)
+        try:
+            file = pq.ParquetFile(source)
+        except pa.ArrowInvalid as error:
+            raise StorageError(f"{uri}: is no Parquet file: {error}") from None
         check_schema(file.schema_arrow, expected, uri)
         return file.read(columns=columns)
 

@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -48,24 +49,18 @@ def decode_frames(frames: Sequence[bytes]) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(frame)).convert("RGB")) for frame in frames])
 
 
+class _Source(NamedTuple):
+    """A video that can be sampled. starts_sec: (F,) times from 0; fetch: (n,) ascending indices -> uint8 (n, H, W, 3)."""
+
+    starts_sec: np.ndarray
+    duration_sec: float
+    fps: float
+    fetch: Callable[[np.ndarray], np.ndarray]
+
+
 _SOURCE_POSITION = re.compile(
     r"\S+\.cc:\d+:\s*|\[\d+:\d+:\d+\]\s*"
 )  # decord's messages start with where they were raised
-
-
-def _open(content: bytes):  # type: ignore[no-untyped-def]  # decord has no types
-    import decord
-
-    if not content:
-        raise VideoError(Reason.NO_VIDEO, "the file is empty")
-    try:
-        reader = decord.VideoReader(io.BytesIO(content), num_threads=1)
-        count = len(reader)
-    except Exception as error:  # decord raises DECORDError and RuntimeError, both with a C++ trace below the first line
-        raise VideoError(Reason.NO_VIDEO, f"decord cannot open it: {_first_line(error)}") from None
-    if count == 0:
-        raise VideoError(Reason.NO_VIDEO, "the video has no frames")
-    return reader, count
 
 
 def _first_line(error: BaseException) -> str:
@@ -73,8 +68,88 @@ def _first_line(error: BaseException) -> str:
     return _SOURCE_POSITION.sub("", line).strip()[:300]
 
 
+def _lacks_timestamps(content: bytes) -> bool:
+    """AVI and MPEG transport streams: decord seeks to other frames than asked for where B-frames have no times of their own."""
+    return (content[:4] == b"RIFF" and content[8:12] == b"AVI ") or content[:1] == content[188:189] == b"\x47"
+
+
+def _open_decord(content: bytes) -> _Source:
+    import decord
+
+    try:
+        reader = decord.VideoReader(io.BytesIO(content), num_threads=1)
+        count = len(reader)
+    except Exception as error:  # decord raises DECORDError and RuntimeError, both with a C++ trace below the first line
+        raise VideoError(Reason.NO_VIDEO, f"decord cannot open it: {_first_line(error)}") from None
+    if count == 0:
+        raise VideoError(Reason.NO_VIDEO, "the video has no frames")
+    try:
+        spans_sec = np.asarray(reader.get_frame_timestamp(np.arange(count)), dtype=np.float64).reshape(count, 2)
+        fps = float(reader.get_avg_fps())
+    except Exception as error:
+        raise VideoError(Reason.BAD_TIMES, f"no frame times: {_first_line(error)}") from None
+    first_sec = spans_sec[:, 0].min()
+    duration_sec = float(spans_sec[:, 1].max() - first_sec)
+    return _Source(
+        spans_sec[:, 0] - first_sec, duration_sec, fps, lambda indices: reader.get_batch(indices.tolist()).asnumpy()
+    )
+
+
+def _open_sequential(content: bytes) -> _Source:
+    """Reads the whole video in order with PyAV: slower, and right where there is no index to seek by."""
+    import av
+
+    def frames() -> Iterator[Any]:
+        with av.open(io.BytesIO(content), mode="r") as container:
+            if not container.streams.video:
+                raise VideoError(Reason.NO_VIDEO, "the file has no video stream")
+            container.streams.video[0].thread_type = "NONE"
+            yield from container.decode(video=0)
+
+    def fetch(indices: np.ndarray) -> np.ndarray:
+        wanted = set(indices.tolist())
+        return np.stack([_upright(frame) for index, frame in enumerate(frames()) if index in wanted])
+
+    try:
+        with av.open(io.BytesIO(content), mode="r") as container:
+            rate = container.streams.video[0].average_rate if container.streams.video else None
+        times_sec = [frame.time for frame in frames()]
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError(Reason.NO_VIDEO, f"FFmpeg cannot read it: {_first_line(error)}") from None
+    if not times_sec:
+        raise VideoError(Reason.NO_VIDEO, "the video has no frames")
+    fps = float(rate) if rate else 0.0
+    known = None not in times_sec and all(a < b for a, b in pairwise(times_sec))
+    if not known and fps <= 0:
+        raise VideoError(Reason.BAD_TIMES, "neither frame times nor a frame rate")
+    starts_sec = np.asarray(times_sec, dtype=np.float64) if known else np.arange(len(times_sec)) / fps
+    starts_sec -= starts_sec[0]
+    last_sec = float(np.median(np.diff(starts_sec))) if len(starts_sec) > 1 else 1.0 / (fps or 1.0)
+    duration_sec = float(starts_sec[-1]) + last_sec
+    return _Source(starts_sec, duration_sec, fps if fps > 0 else len(starts_sec) / duration_sec, fetch)
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """A decoded frame turned by the container's display rotation, as decord does: uint8 (H, W, 3)."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+def _open(content: bytes) -> _Source:
+    if not content:
+        raise VideoError(Reason.NO_VIDEO, "the file is empty")
+    if _lacks_timestamps(content):
+        return _open_sequential(content)
+    try:
+        return _open_decord(content)
+    except VideoError as error:  # AV1, no duration in the header: FFmpeg itself may read what decord's build does not
+        try:
+            return _open_sequential(content)
+        except VideoError:
+            raise error from None
+
+
 def read_clip(content: bytes, contract: SamplingContract) -> Clip:
-    """Decodes a video and samples it by the contract.
+    """Decodes a video and samples it by the contract: with decord, or frame by frame with PyAV where decord cannot seek.
 
     Args:
         content: the bytes of a video file of any container and codec that FFmpeg reads.
@@ -82,38 +157,29 @@ def read_clip(content: bytes, contract: SamplingContract) -> Clip:
     Raises:
         VideoError: no video, no usable times, or frames that do not decode; `reason` says which.
     """
-    reader, count = _open(content)
+    source = _open(content)
     try:
-        spans_sec = np.asarray(reader.get_frame_timestamp(np.arange(count)), dtype=np.float64).reshape(count, 2)
-        starts_sec = spans_sec[:, 0] - spans_sec[:, 0].min()
-        source_fps = float(reader.get_avg_fps())
-    except Exception as error:
-        raise VideoError(Reason.BAD_TIMES, f"no frame times: {_first_line(error)}") from None
-    if not np.isfinite(source_fps) or source_fps <= 0:
-        raise VideoError(Reason.BAD_TIMES, f"the frame rate is {source_fps}")
-    duration_sec = float(spans_sec[:, 1].max() - spans_sec[:, 0].min())
-    if not (np.isfinite(duration_sec) and duration_sec > 0):
-        duration_sec = count / source_fps  # containers without times of their own
-        starts_sec = np.arange(count) / source_fps
-    try:
-        plan = plan_frames(contract, starts_sec, duration_sec)
-        wanted, inverse = np.unique(plan.indices, return_inverse=True)
-        decoded = reader.get_batch(wanted.tolist()).asnumpy()  # (unique, H, W, 3)
-        height_px, width_px = frame_size(contract, decoded.shape[1], decoded.shape[2])
+        if not np.isfinite(source.fps) or source.fps <= 0:
+            raise ValueError(f"the frame rate is {source.fps}")
+        plan = plan_frames(contract, source.starts_sec, source.duration_sec)
     except ValueError as error:
         raise VideoError(Reason.BAD_TIMES, str(error)) from None
+    wanted, inverse = np.unique(plan.indices, return_inverse=True)
+    try:
+        decoded = source.fetch(wanted)  # (unique, H, W, 3)
+        height_px, width_px = frame_size(contract, decoded.shape[1], decoded.shape[2])
     except Exception as error:
         raise VideoError(Reason.NO_VIDEO, f"frames do not decode: {_first_line(error)}") from None
     encoded = [encode_frame(_resize(frame, height_px, width_px), contract) for frame in decoded]
     return Clip(
         frames=[encoded[i] for i in inverse],
-        frame_times_sec=[float(starts_sec[i]) for i in plan.indices],
+        frame_times_sec=[float(source.starts_sec[i]) for i in plan.indices],
         fps=plan.fps,
         height_px=height_px,
         width_px=width_px,
-        duration_sec=duration_sec,
-        source_fps=source_fps,
-        source_frames=count,
+        duration_sec=source.duration_sec,
+        source_fps=source.fps,
+        source_frames=len(source.starts_sec),
     )
 
 

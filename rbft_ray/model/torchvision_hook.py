@@ -12,6 +12,7 @@ Every process needs it (driver, Ray workers, vLLM's engine process), so it is st
 writes that file and a copy of this module. At interpreter start the copy only registers an import hook: torch is not imported.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import pathlib
@@ -35,11 +36,9 @@ def declare_missing_operators(package_dir: str) -> bool:
     import torch
 
     for compiled in pathlib.Path(package_dir).glob("_C*.so"):
-        try:
+        with contextlib.suppress(OSError):  # built for another torch: torchvision itself would ignore it as well
             torch.ops.load_library(str(compiled))
             return False
-        except OSError:
-            pass  # built for another torch: torchvision itself would ignore it as well
     fragment = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _MISSING_OPERATORS.values():
         try:
@@ -75,7 +74,8 @@ class _TorchvisionFinder(importlib.abc.MetaPathFinder):
 
 def register() -> None:
     """Puts the import hook in front; called by the `.pth` file at interpreter start."""
-    if "torchvision" not in sys.modules:
+    registered = any(type(finder).__name__ == _TorchvisionFinder.__name__ for finder in sys.meta_path)
+    if "torchvision" not in sys.modules and not registered:
         sys.meta_path.insert(0, _TorchvisionFinder())
 
 

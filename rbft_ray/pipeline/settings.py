@@ -27,7 +27,9 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> RunConfig:
 def _read_yaml(source: str) -> dict[str, Any]:
     path = PACKAGED.get(source) or pathlib.Path(source)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         packaged = ", ".join(PACKAGED)
         raise ConfigError(
@@ -62,6 +64,7 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: names the path of the first key that is wrong.
     """
+    _check_keys(values, "")
     try:
         return RunConfig.model_validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
@@ -87,6 +90,20 @@ def _put(values: dict[str, Any], path: Sequence[str], value: Any, override: str)
             raise ConfigError(f"--set {override}: {key} is a value, not a section")
         values = below
     values[path[-1]] = value
+
+
+def _check_keys(values: Any, place: str) -> None:
+    """YAML reads `no:` as a truth value and `2024-01-01:` as a date; a key like that must be quoted. Whole numbers may be keys."""
+    if isinstance(values, list):
+        for number, value in enumerate(values):
+            _check_keys(value, f"{place}{number}.")
+    if isinstance(values, dict):
+        for key, value in values.items():
+            if isinstance(key, bool) or not isinstance(key, (str, int)):
+                raise ConfigError(
+                    f"{place.rstrip('.') or 'configuration'}: the key {key!r} is no text; put it in quotes"
+                )
+            _check_keys(value, f"{place}{key}.")
 
 
 def _describe(error: pydantic.ValidationError) -> str:

@@ -53,7 +53,6 @@ def test_workers_leave_the_identity_as_it_is_and_the_recipe_does_not() -> None:
     assert result_config(TrainConfig(stage1=StageRecipe(epochs=1))) != result_config(TrainConfig())
 
 
-@pytest.mark.xfail(strict=True, reason="result_config keeps tuples; its docstring promises JSON values")
 def test_the_identity_is_made_of_json_values() -> None:
     kept = result_config(RunConfig())
     assert json.loads(json.dumps(kept)) == kept

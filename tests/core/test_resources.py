@@ -37,6 +37,5 @@ def test_what_is_missing(needs: Needs, cluster: dict[str, float], expected: str 
     assert missing(needs, cluster) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="missing compares floats exactly: 3 x 0.1 is more than 0.3")
 def test_fractions_that_fit_exactly_are_not_missing() -> None:
     assert missing(Needs(workers=3, cpus=0.1, gang=True), {"CPU": 0.3}) is None

@@ -61,7 +61,9 @@ ROWS = "1,a.mp4,x,train\n2,b.mp4,y,train\n3,c.mp4,x,test\n4,d.mp4,y,test\n"
 def test_identity_is_of_the_data_and_not_of_where_they_lie(tmp_path):
     one, two = (step_ids(write_manifest(tmp_path / name, ROWS)) for name in ("one", "two"))
     assert one == two
-    assert step_ids(write_manifest(tmp_path / "three", ROWS.replace("4,d.mp4,y", "4,d.mp4,x")))["ingest"] != one["ingest"]
+    assert (
+        step_ids(write_manifest(tmp_path / "three", ROWS.replace("4,d.mp4,y", "4,d.mp4,x")))["ingest"] != one["ingest"]
+    )
     (tmp_path / "one" / "a.mp4").write_bytes(b"a video of another size")
     assert step_ids(f"data.manifest={tmp_path / 'one' / 'm.csv'}")["ingest"] != one["ingest"]
 
