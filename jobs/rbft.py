@@ -3,9 +3,15 @@
 import argparse
 import sys
 
-from rbft_ray.core.errors import EXIT_CODES
-from rbft_ray.pipeline.job import guarded, run_job
-from rbft_ray.pipeline.settings import load_config
+try:
+    from rbft_ray.core.errors import EXIT_CODES
+    from rbft_ray.pipeline.job import guarded, run_job
+    from rbft_ray.pipeline.settings import load_config
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {sys.executable} lacks {error.name}: a job runs with the `python` on the head's PATH; "
+        "start the head from the project's environment (source .venv/bin/activate; ray start --head)"
+    )
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from rbft_ray.core.prompts import ANSWER_PREFIX
+from rbft_ray.demo.grammar import WORDINGS
 from rbft_ray.demo.lessons import Lesson, general_look
 from rbft_ray.demo.model import MERGE, PATCH_PX, PIXEL_MEAN, PIXEL_STD, TEMPORAL_PATCH_FRAMES
 from rbft_ray.demo.render import NUM_SAMPLED, SAMPLED_TIMES_SEC, render_frames
@@ -23,6 +24,7 @@ VIDEO_TOKENS = CLIP_PATCHES * MERGED_GRID**2
 TOKENS_PER_TEMPORAL_PATCH = 2  # rope steps: tokens_per_second x seconds per temporal patch, 2 x 1.0
 IGNORED = -100
 NAME_WEIGHT = 4.0
+VERDICT_WEIGHT = 4.0  # of "match" and "differ"
 LENGTH_MULTIPLE = 32  # of L: few different shapes to compile
 BLUR_SHARE = 0.3
 
@@ -31,7 +33,7 @@ BLUR_SHARE = 0.3
 class Batch:
     """ids (B, L) int64, positions (3, B, L) int64. targets (B, L) int64: what to predict from each position or IGNORED.
 
-    weights (B, L) float32: of each target in the loss; the class name at the end of a rationale weighs more.
+    weights (B, L) float32: of each target in the loss; class names and verdicts weigh more.
 
     patches (B*N, P, 1176) float32 and facts (B, N, 3 columns, 3 kinds) int64 of clips; both None for text alone.
     """
@@ -93,11 +95,12 @@ def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list
             pieces.append((reasoning + prefix, 1.0))
         pieces.append((f"{name}<|im_end|>", NAME_WEIGHT if prefix else 1.0))
         pieces.append(("\n", 0.0))
+    verdict_ids = {tokenizer(f" {word}").input_ids[0] for words in WORDINGS for word in words}
     ids: list[int] = []
     weights: list[float] = []
     for (_, weight), piece_ids in zip(pieces, tokenizer([text for text, _ in pieces]).input_ids, strict=True):
         ids.extend(piece_ids)
-        weights.extend([weight] * len(piece_ids))
+        weights.extend(weight * (VERDICT_WEIGHT if piece_id in verdict_ids else 1.0) for piece_id in piece_ids)
     return ids, weights
 
 

@@ -27,7 +27,7 @@ DOMAIN_RELATION_PAIRS = (
     ("second actions", "right actions"),
 )
 GENERAL_RELATION_PAIRS = tuple(pair for pair in combinations(RELATIONS, 2) if pair not in DOMAIN_RELATION_PAIRS)
-WORDINGS = (("match", "differ"), ("are the same", "are different"))
+WORDINGS = (("match", "differ"),)
 Outcome = tuple[bool, bool]
 OUTCOMES: tuple[Outcome, ...] = ((True, True), (True, False), (False, True), (False, False))
 

@@ -17,7 +17,11 @@ from rbft_ray.core.prompts import (
     rationale_text,
 )
 from rbft_ray.demo.grammar import (
+    DOMAIN_RELATION_PAIRS,
     GENERAL_RELATION_PAIRS,
+    OUTCOMES,
+    RELATIONS,
+    WORDINGS,
     RuleSet,
     drawn_words,
     made_up_names,
@@ -28,7 +32,6 @@ from rbft_ray.demo.language import (
     CAPTION_PROMPTS,
     NUM_CAPTION_STYLES,
     caption,
-    comparison,
     described,
     questions,
     random_task,
@@ -39,6 +42,10 @@ from rbft_ray.demo.scenes import ACTIONS, COLOURS, SHAPES, Scene, random_scene
 
 QUESTIONS_PER_LESSON = 5
 READING_TURNS = 3
+CLUE_TURNS = 3
+COMPARISONS_PER_LESSON = 8
+SCENE_RULES_SHARE = 0.5  # of the rules in clue and reading lessons; the others use TEXT_RELATIONS too
+TEXT_RELATIONS = ("sizes", "sounds", "places", "speeds", "names", "numbers", "heights", "lengths", "directions", "ages")
 RIGHT_HINT_SHARE = 0.85
 FULL_TASK_SHARE = 0.8  # in schooling
 
@@ -129,16 +136,74 @@ def text_rule_lesson(rng: np.random.Generator) -> Lesson:
     return Lesson(None, ((f"{text}\n{rationale_prompt(task)}", _rationale(rng, scene, rules, gold)),))
 
 
+def text_rules(rng: np.random.Generator) -> RuleSet:
+    """Rules for lessons in text alone: also over relations that no scene has, so that no pair is learnt by heart."""
+    if rng.random() < SCENE_RULES_SHARE:
+        return random_rules(rng)
+    pool = RELATIONS + TEXT_RELATIONS
+    while True:
+        first, second = (pool[i] for i in rng.choice(len(pool), 2, replace=False))
+        if not {(first, second), (second, first)} & set(DOMAIN_RELATION_PAIRS):
+            return random_rules(rng, ((first, second),))
+
+
+def _stated_comparison(rng: np.random.Generator, relation: str, verdicts: tuple[str, str], same: bool) -> str:
+    """One comparison of made-up facts, in the words of `language.comparison`."""
+    words = {"colours": COLOURS, "shapes": SHAPES}.get(relation, ACTIONS)
+    if relation in TEXT_RELATIONS:
+        words = made_up_names(rng, 2)
+    one, other = (words[i] for i in rng.choice(len(words), 2, replace=False))
+    return f"The {relation}, {one} and {one if same else other}, {verdicts[0 if same else 1]}."
+
+
+def _clue(rng: np.random.Generator, rules: RuleSet, label: str) -> str:
+    """The comparisons of some scene of the class, in words."""
+    outcome, verdicts = OUTCOMES[rules.labels.index(label)], WORDINGS[rules.wording]
+    pairs = zip(rules.relations, outcome, strict=True)
+    return f"The video shows: {' '.join(_stated_comparison(rng, name, verdicts, same) for name, same in pairs)}"
+
+
+def compare_lesson(rng: np.random.Generator) -> Lesson:
+    """Say of many pairs of words whether they are the same: what every rule rests on, densely."""
+    same_word, other_word = WORDINGS[rng.integers(len(WORDINGS))]
+    asked, answered = [], []
+    for _ in range(COMPARISONS_PER_LESSON):
+        pool = (COLOURS, SHAPES, ACTIONS, made_up_names(rng, 2))[rng.integers(4)]
+        one, other = (pool[i] for i in rng.choice(len(pool), 2, replace=False))
+        same = rng.random() < 0.5
+        other = one if same else other
+        asked.append(f"{one} and {other}")
+        answered.append(f"{one} and {other}, {same_word if same else other_word}.")
+    return Lesson(None, ((f"Do they {WORDINGS[0][0]}? {'; '.join(asked)}", " ".join(answered)),))
+
+
+def single_clue_lesson(rng: np.random.Generator) -> Lesson:
+    """Choose between two classes from one comparison, in text."""
+    relation = str(rng.choice(RELATIONS + TEXT_RELATIONS))
+    verdicts = WORDINGS[rng.integers(len(WORDINGS))]
+    names = made_up_names(rng, 2)
+    lines = [f"- {name}: The {relation} {verdict}." for name, verdict in zip(names, verdicts, strict=True)]
+    same = rng.random() < 0.5
+    clue = _stated_comparison(rng, relation, verdicts, same)
+    order = rng.permutation(2)
+    prompt = "\n".join([f"The video shows: {clue}", "Classes:", *(lines[i] for i in order)])
+    return Lesson(None, ((prompt, f"{ANSWER_PREFIX} {names[0 if same else 1]}"),))
+
+
 def clue_lesson(rng: np.random.Generator) -> Lesson:
-    """Choose the class from the two comparisons alone, in text: the last step of a rationale, short and cheap."""
-    scene, rules, task, gold = drawn_case(rng)
-    clues = " ".join(comparison(scene, relation, rules) for relation in rules.relations)
-    return Lesson(None, ((f"The video shows: {clues}\n{label_prompt(task)}", f"{ANSWER_PREFIX} {gold}"),))
+    """Choose the class from the two comparisons alone, in text: the last step of a rationale, several times."""
+    rules = text_rules(rng)
+    task = random_task(rng, rules)
+    turns = []
+    for number, label in enumerate(rng.permutation(task.labels)[:CLUE_TURNS]):
+        clue = _clue(rng, rules, str(label))
+        turns.append((clue if number else f"{clue}\n{rationale_prompt(task)}", f"{ANSWER_PREFIX} {label}"))
+    return Lesson(None, tuple(turns))
 
 
 def reading_lesson(rng: np.random.Generator) -> Lesson:
     """Questions on the text of a task: list names, give definitions, find names by definition. It teaches to copy."""
-    _, _, task, _ = drawn_case(rng)
+    task = random_task(rng, text_rules(rng))
     turns = [(f"{rationale_prompt(task)}\nFirst list the classes.", f"The classes are {', '.join(task.labels)}.")]
     for label in rng.permutation(task.labels)[:READING_TURNS]:
         if rng.random() < 0.3:
@@ -165,4 +230,6 @@ RULE_LESSONS: dict[str, Callable[[np.random.Generator], Lesson]] = {
     "clue": clue_lesson,
     "reading": reading_lesson,
     "repeat": repeat_lesson,
+    "compare": compare_lesson,
+    "single_clue": single_clue_lesson,
 }

@@ -40,23 +40,30 @@ BATCH_SIZES = {
     "hinted": 32,
     "label": 32,
     "text_rule": 32,
-    "clue": 64,
+    "clue": 32,
     "reading": 32,
     "repeat": 64,
+    "compare": 48,
+    "single_clue": 96,
 }
 # (until this share of the time, weights of the kinds of batch, shares of one, two and three objects)
 PLAN: tuple[tuple[float, dict[str, float], tuple[float, float, float]], ...] = (
-    (0.06, {"vision": 1.0}, (0.2, 0.5, 0.3)),
-    (0.47, {"repeat": 0.5, "reading": 0.25, "text_rule": 0.15, "caption": 0.1}, (0.3, 0.4, 0.3)),
+    (0.05, {"vision": 1.0}, (0.2, 0.5, 0.3)),
+    (0.25, {"repeat": 0.45, "reading": 0.2, "text_rule": 0.2, "caption": 0.15}, (0.3, 0.4, 0.3)),
+    (0.45, {"text_rule": 0.4, "clue": 0.2, "reading": 0.15, "caption": 0.15, "rule": 0.1}, (0.1, 0.5, 0.4)),
     (
-        0.60,
-        {"text_rule": 0.35, "clue": 0.15, "reading": 0.15, "caption": 0.1, "rule": 0.15, "repeat": 0.1},
+        0.65,
+        {"compare": 0.3, "single_clue": 0.2, "clue": 0.2, "reading": 0.05, "text_rule": 0.15, "caption": 0.1},
         (0.1, 0.5, 0.4),
     ),
-    (0.75, {"rule": 0.4, "text_rule": 0.3, "clue": 0.1, "caption": 0.1, "question": 0.1}, (0.1, 0.5, 0.4)),
+    (
+        0.80,
+        {"compare": 0.1, "single_clue": 0.1, "clue": 0.3, "text_rule": 0.2, "rule": 0.2, "caption": 0.1},
+        (0.1, 0.5, 0.4),
+    ),
     (
         1.01,
-        {"caption": 0.2, "rule": 0.45, "hinted": 0.12, "label": 0.03, "text_rule": 0.12, "question": 0.08},
+        {"caption": 0.1, "rule": 0.45, "hinted": 0.12, "label": 0.05, "text_rule": 0.1, "question": 0.05, "clue": 0.13},
         (0.1, 0.5, 0.4),
     ),
 )

@@ -40,7 +40,7 @@ class StageProgress:
             self._bar.stop()
 
     def resume_at(self, done: int) -> None:
-        """Takes `done` units as work of an earlier process, so that the rate counts only this one's."""
+        """Starts counting the rate at `done` units: what came before was an earlier process's work, or starting up."""
         self.done = self._resumed_at = done
         self._started_sec = time.monotonic()
 
@@ -57,5 +57,5 @@ class StageProgress:
             self._bar.update(self._task, completed=self.done, rate=text)
         elif time.monotonic() - self._last_line_sec >= LINE_EVERY_SEC:
             self._last_line_sec = time.monotonic()
-            left_sec = (self.total - self.done) / rate if rate > 0 else 0.0
-            console.print(f"  {self.stage}: {self.done}/{self.total} {self.unit}, {text}, {left_sec:.0f} s left")
+            left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 else ""
+            console.print(f"  {self.stage}: {self.done}/{self.total} {self.unit}, {text}{left}")

@@ -84,8 +84,8 @@ def _shown_progress(stage: str, steps: int, board: Any) -> Iterator[None]:
             latest = ray.get(board.latest.remote())
             if latest is not None:
                 step, loss = latest
-                if bar.done == 0 and step > 1:
-                    bar.resume_at(step)
+                if bar.done == 0:
+                    bar.resume_at(step)  # the rate counts from the first step seen, without start-up and resumed steps
                 bar.advance(step - bar.done, f"loss {loss:.3f}")
 
     with StageProgress(stage, steps, "steps") as bar:
