@@ -1,7 +1,7 @@
 """Schools the base model on the general world: `python -m rbft_ray.demo.school --out DIR --minutes N`.
 
-Needs numpy, torch and transformers only (a GPU is used where there is one). DIR receives `state.pt` (to resume: run the
-same command again), `log.jsonl` (a line every `LOG_STEPS` steps), `plan.json` and `base/` (the model so far, in
+Needs numpy, torch and transformers only (a GPU is used where there is one). DIR receives `tokenizer/`, `state.pt` (to resume:
+run the same command again), `log.jsonl` (a line every `LOG_STEPS` steps), `plan.json` and `base/` (the model so far, in
 bfloat16, every `--save-minutes`).
 
 The plan is by share of the time: vision alone (facts read out linearly), then captions of one, then of two or three
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from rbft_ray.demo import forward
 from rbft_ray.demo.batches import Batch, make_batch
@@ -105,7 +105,9 @@ class School:
     def __init__(self, out_dir: Path, seed: int, minutes: float) -> None:
         self.out_dir, self.seed, self.total_sec = out_dir, seed, minutes * 60
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.tokenizer: PreTrainedTokenizerBase = train_tokenizer()
+        if not (out_dir / "tokenizer").exists():
+            train_tokenizer().save_pretrained(out_dir / "tokenizer")
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(out_dir / "tokenizer")
         torch.manual_seed(seed)
         self.model = Qwen2_5_VLForConditionalGeneration(base_config(self.tokenizer)).to(self.device)
         self.probe = FactProbe().to(self.device)

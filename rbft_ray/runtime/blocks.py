@@ -14,6 +14,7 @@ Layout of a stage's directory:
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -101,6 +102,39 @@ def _layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[l
     return [list(rows[start : start + block_rows]) for start in range(0, len(rows), block_rows)]
 
 
+def _stream(
+    todo: Sequence[tuple[int, list[dict[str, Any]]]],
+    task_arguments: tuple[str, Callable[[], BlockWorker]],
+    needs: Needs,
+    environment: Mapping[str, str] | None,
+    no_progress_timeout_sec: float,
+) -> Iterator[Counts]:
+    """The counts of each block as it commits, in any order."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = no_progress_timeout_sec
+    # One Ray Data block per unit of commit, so that they spread over the actors and stream back one by one.
+    blocks = ray.data.from_items(
+        [{"block": index, "rows": rows} for index, rows in todo], override_num_blocks=len(todo)
+    )
+    receipts = blocks.map_batches(
+        _Task,
+        fn_constructor_args=task_arguments,
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=min(needs.workers, len(todo)), max_tasks_in_flight_per_actor=2),
+        num_cpus=needs.cpus,
+        num_gpus=needs.gpus or None,
+        runtime_env={"env_vars": dict(environment)} if environment else None,
+    )
+    for receipt in receipts.iter_rows():
+        yield Counts(receipt["read"], receipt["written"], receipt["rejected"])
+
+
 def run_blocks(
     stage: str,
     out: str,
@@ -124,43 +158,17 @@ def run_blocks(
     Raises:
         RbftError: a worker failed; what is committed stays.
     """
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
     from ray.exceptions import RayError
 
     blocks = _layout(out, rows, block_rows)
     done = committed(out)
-    todo = [index for index in range(len(blocks)) if index not in done]
-    total = Counts()
-    for counts in done.values():
-        total = total.plus(counts)
+    total = reduce(Counts.plus, done.values(), Counts())
+    todo = [(index, block) for index, block in enumerate(blocks) if index not in done]
     if not todo:
         return total.check(stage)
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.enable_operator_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = False
-    context.execution_no_progress_timeout_s = no_progress_timeout_sec
-    size = min(needs.workers, len(todo))
-    # One Ray Data block per unit of commit, so that they spread over the actors and stream back one by one.
-    dataset = ray.data.from_items(
-        [{"block": index, "rows": blocks[index]} for index in todo], override_num_blocks=len(todo)
-    ).map_batches(
-        _Task,
-        fn_constructor_args=(out, make_worker),
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=size, max_tasks_in_flight_per_actor=2),
-        num_cpus=needs.cpus,
-        num_gpus=needs.gpus or None,
-        runtime_env={"env_vars": dict(environment)} if environment else None,
-    )
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
-            for receipt in dataset.iter_rows():
-                counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
+            for counts in _stream(todo, (out, make_worker), needs, environment, no_progress_timeout_sec):
                 total = total.plus(counts)
                 bar.advance(counts.read)
         except RayError as error:
