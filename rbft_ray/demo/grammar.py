@@ -55,13 +55,14 @@ class RuleSet:
     def label(self, scene: Scene) -> str:
         return self.labels[OUTCOMES.index(self.outcome(scene))]
 
-    def definitions(self) -> Mapping[str, str]:
-        return {name: self.definition(outcome) for name, outcome in zip(self.labels, OUTCOMES, strict=True)}
+    def condition(self, label: str) -> str:
+        """When a scene is of the class, such as "the colours match and the first actions differ"."""
+        pairs = zip(self.relations, OUTCOMES[self.labels.index(label)], strict=True)
+        return " and ".join(f"the {relation} {self.verdict(same)}" for relation, same in pairs)
 
-    def definition(self, outcome: Outcome) -> str:
-        """One sentence, such as "The colours match and the first actions differ."."""
-        first, second = (f"the {key} {self.verdict(same)}" for key, same in zip(self.relations, outcome, strict=True))
-        return f"T{first[1:]} and {second}."
+    def definitions(self) -> Mapping[str, str]:
+        """A sentence for each label. It ends with the name: a small model looks up what follows a text best."""
+        return {label: f"If {self.condition(label)}, it is {label}." for label in self.labels}
 
     def verdict(self, same: bool) -> str:
         return WORDINGS[self.wording][0 if same else 1]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from rbft_ray.core.prompts import (
-    ANSWER_PREFIX,
     Task,
     hinted_rationale_prompt,
     label_prompt,
@@ -42,7 +41,7 @@ from rbft_ray.demo.scenes import ACTIONS, COLOURS, SHAPES, Scene, random_scene
 
 QUESTIONS_PER_LESSON = 5
 READING_TURNS = 3
-CLUE_TURNS = 3
+CLUE_TURNS = 2
 COMPARISONS_PER_LESSON = 8
 SCENE_RULES_SHARE = 0.5  # of the rules in clue and reading lessons; the others use TEXT_RELATIONS too
 TEXT_RELATIONS = ("sizes", "sounds", "places", "speeds", "names", "numbers", "heights", "lengths", "directions", "ages")
@@ -147,20 +146,22 @@ def text_rules(rng: np.random.Generator) -> RuleSet:
             return random_rules(rng, ((first, second),))
 
 
-def _stated_comparison(rng: np.random.Generator, relation: str, verdicts: tuple[str, str], same: bool) -> str:
-    """One comparison of made-up facts, in the words of `language.comparison`."""
+def _compared_facts(rng: np.random.Generator, relation: str, verdicts: tuple[str, str], same: bool) -> tuple[str, str]:
+    """Made-up facts of one relation, and their comparison in the words of `language.comparison`."""
     words = {"colours": COLOURS, "shapes": SHAPES}.get(relation, ACTIONS)
     if relation in TEXT_RELATIONS:
         words = made_up_names(rng, 2)
     one, other = (words[i] for i in rng.choice(len(words), 2, replace=False))
-    return f"The {relation}, {one} and {one if same else other}, {verdicts[0 if same else 1]}."
+    facts = f"The {relation}, {one} and {one if same else other}"
+    return f"{facts}.", f"{facts}, {verdicts[0 if same else 1]}."
 
 
-def _clue(rng: np.random.Generator, rules: RuleSet, label: str) -> str:
-    """The comparisons of some scene of the class, in words."""
+def _clue(rng: np.random.Generator, rules: RuleSet, label: str) -> tuple[str, str]:
+    """The facts of some scene of the class, and the last part of its rationale."""
     outcome, verdicts = OUTCOMES[rules.labels.index(label)], WORDINGS[rules.wording]
     pairs = zip(rules.relations, outcome, strict=True)
-    return f"The video shows: {' '.join(_stated_comparison(rng, name, verdicts, same) for name, same in pairs)}"
+    facts, comparisons = zip(*(_compared_facts(rng, name, verdicts, same) for name, same in pairs), strict=True)
+    return f"The video shows: {' '.join(facts)}", rationale_text(" ".join(comparisons), label)
 
 
 def compare_lesson(rng: np.random.Generator) -> Lesson:
@@ -178,38 +179,42 @@ def compare_lesson(rng: np.random.Generator) -> Lesson:
 
 
 def single_clue_lesson(rng: np.random.Generator) -> Lesson:
-    """Choose between two classes from one comparison, in text."""
+    """Compare one pair of facts and choose between two classes, in text."""
     relation = str(rng.choice(RELATIONS + TEXT_RELATIONS))
     verdicts = WORDINGS[rng.integers(len(WORDINGS))]
     names = made_up_names(rng, 2)
-    lines = [f"- {name}: The {relation} {verdict}." for name, verdict in zip(names, verdicts, strict=True)]
+    lines = [
+        f"- {name}: If the {relation} {verdict}, it is {name}." for name, verdict in zip(names, verdicts, strict=True)
+    ]
     same = rng.random() < 0.5
-    clue = _stated_comparison(rng, relation, verdicts, same)
+    facts, comparison = _compared_facts(rng, relation, verdicts, same)
     order = rng.permutation(2)
-    prompt = "\n".join([f"The video shows: {clue}", "Classes:", *(lines[i] for i in order)])
-    return Lesson(None, ((prompt, f"{ANSWER_PREFIX} {names[0 if same else 1]}"),))
+    prompt = "\n".join([f"The video shows: {facts}", "Classes:", *(lines[i] for i in order)])
+    return Lesson(None, ((prompt, rationale_text(comparison, names[0 if same else 1])),))
 
 
 def clue_lesson(rng: np.random.Generator) -> Lesson:
-    """Choose the class from the two comparisons alone, in text: the last step of a rationale, several times."""
+    """The last step of a rationale, from text: compare two pairs of facts, choose the class; several times."""
     rules = text_rules(rng)
     task = random_task(rng, rules)
     turns = []
     for number, label in enumerate(rng.permutation(task.labels)[:CLUE_TURNS]):
-        clue = _clue(rng, rules, str(label))
-        turns.append((clue if number else f"{clue}\n{rationale_prompt(task)}", f"{ANSWER_PREFIX} {label}"))
+        facts, rationale = _clue(rng, rules, str(label))
+        turns.append((facts if number else f"{facts}\n{rationale_prompt(task)}", rationale))
     return Lesson(None, tuple(turns))
 
 
 def reading_lesson(rng: np.random.Generator) -> Lesson:
     """Questions on the text of a task: list names, give definitions, find names by definition. It teaches to copy."""
-    task = random_task(rng, text_rules(rng))
+    rules = text_rules(rng)
+    task = random_task(rng, rules)
     turns = [(f"{rationale_prompt(task)}\nFirst list the classes.", f"The classes are {', '.join(task.labels)}.")]
     for label in rng.permutation(task.labels)[:READING_TURNS]:
+        condition = rules.condition(str(label))
         if rng.random() < 0.3:
-            turns.append((f"What is the definition of {label}?", task.definitions[label]))
+            turns.append((f"When is it {label}?", f"If {condition}."))
         else:
-            turns.append((f"Which class is this? {task.definitions[label]}", f"It is {label}."))
+            turns.append((f"Which class is it if {condition}?", f"It is {label}."))
     return Lesson(None, tuple(turns))
 
 

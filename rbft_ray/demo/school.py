@@ -52,18 +52,19 @@ PLAN: tuple[tuple[float, dict[str, float], tuple[float, float, float]], ...] = (
     (0.25, {"repeat": 0.45, "reading": 0.2, "text_rule": 0.2, "caption": 0.15}, (0.3, 0.4, 0.3)),
     (0.45, {"text_rule": 0.4, "clue": 0.2, "reading": 0.15, "caption": 0.15, "rule": 0.1}, (0.1, 0.5, 0.4)),
     (
-        0.65,
+        0.58,
         {"compare": 0.3, "single_clue": 0.2, "clue": 0.2, "reading": 0.05, "text_rule": 0.15, "caption": 0.1},
         (0.1, 0.5, 0.4),
     ),
     (
-        0.80,
-        {"compare": 0.1, "single_clue": 0.1, "clue": 0.3, "text_rule": 0.2, "rule": 0.2, "caption": 0.1},
+        0.70,
+        {"single_clue": 0.3, "clue": 0.35, "reading": 0.1, "compare": 0.05, "text_rule": 0.15, "caption": 0.05},
         (0.1, 0.5, 0.4),
     ),
+    (0.82, {"clue": 0.3, "text_rule": 0.25, "rule": 0.35, "caption": 0.1}, (0.1, 0.5, 0.4)),
     (
         1.01,
-        {"caption": 0.1, "rule": 0.45, "hinted": 0.12, "label": 0.05, "text_rule": 0.1, "question": 0.05, "clue": 0.13},
+        {"caption": 0.1, "rule": 0.5, "hinted": 0.13, "label": 0.05, "text_rule": 0.1, "question": 0.05, "clue": 0.07},
         (0.1, 0.5, 0.4),
     ),
 )

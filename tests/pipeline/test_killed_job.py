@@ -1,0 +1,119 @@
+"""The whole job, killed in the middle of rationalize and of training, then run again: resumed, and nothing twice."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rbft_ray.core.schema import CANDIDATES, PREDICTIONS
+from rbft_ray.runtime.blocks import read_parts
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+SMALL = [
+    "data.demo.train_per_class=[8, 8, 8, 8]",
+    "data.demo.val_per_class=1",
+    "data.demo.test_per_class=4",
+    "rationalize.block_clips=4",
+    "rationalize.candidates=2",
+    "train.checkpoint_every_steps=2",
+    "evaluate.example_rationales=2",
+]
+
+
+def start(storage: Path) -> subprocess.Popen[str]:
+    base = f"model.base={storage / 'base'}"
+    settings = [part for value in (*SMALL, f"storage={storage}", base) for part in ("--set", value)]
+    command = [sys.executable, "-m", "rbft_ray.cli", "run", "demo", *settings]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def kill_when(storage: Path, reached: Callable[[], object]) -> None:
+    """Starts the job, kills it with SIGKILL as soon as `reached()` holds, and waits until Ray has noticed."""
+    job = start(storage)
+    deadline_sec = time.monotonic() + 300
+    while not reached():
+        assert time.monotonic() < deadline_sec, "the job did not get so far in 300 s"
+        assert job.poll() is None, f"the job ended before it could be killed: {job.stdout.read()}"
+        time.sleep(0.05)
+    os.kill(job.pid, signal.SIGKILL)
+    job.wait()
+    time.sleep(5)
+
+
+def found(storage: Path, pattern: str) -> list[Path]:
+    return list((storage / "steps").glob(pattern)) if (storage / "steps").exists() else []
+
+
+def test_a_job_killed_twice_ends_as_if_nothing_had_happened(tmp_path, base_dir):
+    shutil.copytree(base_dir, tmp_path / "base")
+    kill_when(tmp_path, lambda: found(tmp_path, "rationalize-*/receipts/*.json"))
+    receipts = {path: path.stat().st_mtime_ns for path in found(tmp_path, "rationalize-*/receipts/*.json")}
+    assert len(receipts) < 8
+    kill_when(tmp_path, lambda: found(tmp_path, "train_direct_sft-*/checkpoints/checkpoint_*"))
+    assert not found(tmp_path, "train_direct_sft-*/done.json")
+    done_before = {path: path.stat().st_mtime_ns for path in found(tmp_path, "*/done.json")}
+
+    last = start(tmp_path)
+    output, _ = last.communicate(timeout=900)
+    assert last.returncode == 0, output
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in (receipts | done_before).items())
+    log = json.loads(found(tmp_path, "train_direct_sft-*/training_log.json")[0].read_text())
+    assert len(log["losses"]) == log["steps"] == 16
+
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert all(row["read"] == row["written"] + row["rejected"] for row in summary["stages"].values())
+    assert summary["stages"]["rationalize"]["read"] == 32
+    assert summary["stages"]["evaluate_rb_ft"]["read"] == 20
+    assert set(summary["arms"]) == {"zero_shot", "direct_sft", "rb_ft"}
+    kept = [
+        row["id"]
+        for table in read_parts(str(found(tmp_path, "rationalize-*")[0]), "candidates", CANDIDATES)
+        for row in table.to_pylist()
+        if row["kept"]
+    ]
+    assert len(kept) == len(set(kept)) == summary["stages"]["rationalize"]["written"]
+    predicted = [
+        row["id"]
+        for table in read_parts(str(found(tmp_path, "evaluate_rb_ft-*")[0]), "predictions", PREDICTIONS)
+        for row in table.to_pylist()
+    ]
+    assert len(predicted) == len(set(predicted)) == 20
+
+    again = start(tmp_path)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0
+    assert "nothing to do" in output
+
+    serves(tmp_path / "demo", next((tmp_path / "steps").glob("render-*/videos/*.mp4")))
+
+
+def serves(run_dir: Path, video: Path) -> None:
+    """`rbft serve` on the finished run answers over HTTP and stops on SIGTERM."""
+    command = [sys.executable, "-m", "rbft_ray.cli", "serve", str(run_dir), "--set", "serve.port=8765"]
+    server = subprocess.Popen(command, start_new_session=True)
+    try:
+        deadline_sec = time.monotonic() + 180
+        while True:
+            assert time.monotonic() < deadline_sec, "no answer in 180 s"
+            assert server.poll() is None
+            try:
+                if httpx.get("http://127.0.0.1:8765/healthz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.5)
+        answer = httpx.post("http://127.0.0.1:8765/v1/classify", content=video.read_bytes(), timeout=60)
+        assert answer.status_code == 200
+        assert sum(answer.json()["probabilities"].values()) == pytest.approx(1.0)
+        assert httpx.post("http://127.0.0.1:8765/v1/classify", content=b"no video").status_code == 422
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
