@@ -39,6 +39,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clips(world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The ingested training clips of the rendered domain."""
+    from rbft_ray.core.config import DataConfig
+    from rbft_ray.core.sampling import SamplingContract
+    from rbft_ray.core.schema import CLIPS
+    from rbft_ray.io import storage
+    from rbft_ray.io.clips import CLIPS_TABLE, list_clips
+    from rbft_ray.pipeline.dataset import load_dataset
+    from rbft_ray.runtime.blocks import part
+    from rbft_ray.stages.ingest import ingest_row
+
+    out = str(tmp_path_factory.mktemp("ingest"))
+    rows = load_dataset(DataConfig(manifest=str(world / "manifest.csv")), seed=0).rows
+    kept = [ingest_row(row, SamplingContract(max_pixels=84 * 84))[0] for row in rows]
+    storage.write_table(part(out, CLIPS_TABLE, 0), kept, CLIPS)
+    return list_clips(out, ["train"])
+
+
+@pytest.fixture(scope="session")
 def random_clips() -> list[ClipFrames]:
     """Clips of noise in two shapes and at several frame rates."""
     rng = np.random.default_rng(0)

@@ -10,7 +10,8 @@ Three prompts exist. All state the same task (role, guidance, classes with their
 """
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 PROMPT_VERSION = "1"
@@ -70,6 +71,16 @@ def label_prompt(task: Task) -> str:
 def rationale_text(reasoning: str, label: str) -> str:
     """A complete rationale: reasoning, then the answer line. The target of stage-1 training."""
     return f"{reasoning.strip()}\n{ANSWER_PREFIX} {label}"
+
+
+def rationale_form(labels: Sequence[str]) -> str:
+    """A regular expression of every complete rationale: lines of reasoning, then the answer line with one of `labels`.
+
+    For constrained decoding. A line of reasoning is one that does not begin with the answer prefix, spelt out character by
+    character because grammars know no look-ahead: so nothing can follow the answer line.
+    """
+    starts = "|".join(f"{ANSWER_PREFIX[:index]}[^{char}\\n]" for index, char in enumerate(ANSWER_PREFIX))
+    return f"(({starts})[^\\n]*\\n)+{ANSWER_PREFIX} ({'|'.join(re.escape(label) for label in labels)})"
 
 
 def prompt_hash(rendered: str) -> str:

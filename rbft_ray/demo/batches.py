@@ -83,6 +83,16 @@ def scene_targets(scene: Scene) -> np.ndarray:
     return targets
 
 
+def _weighted(answer: str) -> list[tuple[str, float]]:
+    """An answer and the end of its turn in pieces, with their weights: the class name of a rationale weighs more."""
+    reasoning, prefix, name = answer.rpartition(ANSWER_PREFIX)
+    if not prefix:
+        return [(f"{answer}<|im_end|>", 1.0)]
+    before, found, after = reasoning.rpartition(name)
+    stated = [(before, 1.0), (found, NAME_WEIGHT)] if found else []
+    return [*stated, (after + prefix, 1.0), (f"{name}<|im_end|>", NAME_WEIGHT)]
+
+
 def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list[int], list[float]]:
     """Token ids of a conversation in the chat template, and the weight of each in the loss (0 but for answers)."""
     video = "<|vision_start|>" + "<|video_pad|>" * VIDEO_TOKENS + "<|vision_end|>" if lesson.scene else ""
@@ -90,10 +100,7 @@ def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list
     for number, (prompt, answer) in enumerate(lesson.turns):
         seen = video if number == 0 else ""
         pieces.append((f"<|im_start|>user\n{seen}{prompt}<|im_end|>\n<|im_start|>assistant\n", 0.0))
-        reasoning, prefix, name = answer.rpartition(ANSWER_PREFIX)
-        if prefix:
-            pieces.append((reasoning + prefix, 1.0))
-        pieces.append((f"{name}<|im_end|>", NAME_WEIGHT if prefix else 1.0))
+        pieces.extend(_weighted(answer))
         pieces.append(("\n", 0.0))
     verdict_ids = {tokenizer(f" {word}").input_ids[0] for words in WORDINGS for word in words}
     ids: list[int] = []

@@ -62,7 +62,7 @@ class RuleSet:
 
     def definitions(self) -> Mapping[str, str]:
         """A sentence for each label. It ends with the name: a small model looks up what follows a text best."""
-        return {label: f"If {self.condition(label)}, it is {label}." for label in self.labels}
+        return {label: f"If {self.condition(label)}: {label}." for label in self.labels}
 
     def verdict(self, same: bool) -> str:
         return WORDINGS[self.wording][0 if same else 1]

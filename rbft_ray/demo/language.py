@@ -59,8 +59,9 @@ def comparison(scene: Scene, relation: str, rules: RuleSet) -> str:
 
 
 def reasoning(scene: Scene, rules: RuleSet, style: int = 0) -> str:
-    """What is seen, in order, and what it means for the rules; the class is not named."""
-    return " ".join([caption(scene, style), *(comparison(scene, relation, rules) for relation in rules.relations)])
+    """What is seen, in order, what it means for the rules, and the definition that fits."""
+    comparisons = [comparison(scene, relation, rules) for relation in rules.relations]
+    return " ".join([caption(scene, style), *comparisons, rules.definitions()[rules.label(scene)]])
 
 
 def questions(scene: Scene) -> list[tuple[str, str]]:

@@ -149,8 +149,6 @@ def text_rules(rng: np.random.Generator) -> RuleSet:
 def _compared_facts(rng: np.random.Generator, relation: str, verdicts: tuple[str, str], same: bool) -> tuple[str, str]:
     """Made-up facts of one relation, and their comparison in the words of `language.comparison`."""
     words = {"colours": COLOURS, "shapes": SHAPES}.get(relation, ACTIONS)
-    if relation in TEXT_RELATIONS:
-        words = made_up_names(rng, 2)
     one, other = (words[i] for i in rng.choice(len(words), 2, replace=False))
     facts = f"The {relation}, {one} and {one if same else other}"
     return f"{facts}.", f"{facts}, {verdicts[0 if same else 1]}."
@@ -161,7 +159,9 @@ def _clue(rng: np.random.Generator, rules: RuleSet, label: str) -> tuple[str, st
     outcome, verdicts = OUTCOMES[rules.labels.index(label)], WORDINGS[rules.wording]
     pairs = zip(rules.relations, outcome, strict=True)
     facts, comparisons = zip(*(_compared_facts(rng, name, verdicts, same) for name, same in pairs), strict=True)
-    return f"The video shows: {' '.join(facts)}", rationale_text(" ".join(comparisons), label)
+    return f"The video shows: {' '.join(facts)}", rationale_text(
+        " ".join([*comparisons, rules.definitions()[label]]), label
+    )
 
 
 def compare_lesson(rng: np.random.Generator) -> Lesson:
@@ -183,14 +183,13 @@ def single_clue_lesson(rng: np.random.Generator) -> Lesson:
     relation = str(rng.choice(RELATIONS + TEXT_RELATIONS))
     verdicts = WORDINGS[rng.integers(len(WORDINGS))]
     names = made_up_names(rng, 2)
-    lines = [
-        f"- {name}: If the {relation} {verdict}, it is {name}." for name, verdict in zip(names, verdicts, strict=True)
-    ]
+    rules = [f"If the {relation} {verdict}: {name}." for name, verdict in zip(names, verdicts, strict=True)]
     same = rng.random() < 0.5
     facts, comparison = _compared_facts(rng, relation, verdicts, same)
-    order = rng.permutation(2)
-    prompt = "\n".join([f"The video shows: {facts}", "Classes:", *(lines[i] for i in order)])
-    return Lesson(None, ((prompt, rationale_text(comparison, names[0 if same else 1])),))
+    lines = [f"- {names[i]}: {rules[i]}" for i in rng.permutation(2)]
+    prompt = "\n".join([f"The video shows: {facts}", "Classes:", *lines])
+    fitting = 0 if same else 1
+    return Lesson(None, ((prompt, rationale_text(f"{comparison} {rules[fitting]}", names[fitting])),))
 
 
 def clue_lesson(rng: np.random.Generator) -> Lesson:
@@ -205,17 +204,15 @@ def clue_lesson(rng: np.random.Generator) -> Lesson:
 
 
 def reading_lesson(rng: np.random.Generator) -> Lesson:
-    """Questions on the text of a task: list names, give definitions, find names by definition. It teaches to copy."""
+    """Find classes by their definitions in the text of a task, several times."""
     rules = text_rules(rng)
-    task = random_task(rng, rules)
-    turns = [(f"{rationale_prompt(task)}\nFirst list the classes.", f"The classes are {', '.join(task.labels)}.")]
-    for label in rng.permutation(task.labels)[:READING_TURNS]:
-        condition = rules.condition(str(label))
-        if rng.random() < 0.3:
-            turns.append((f"When is it {label}?", f"If {condition}."))
-        else:
-            turns.append((f"Which class is it if {condition}?", f"It is {label}."))
-    return Lesson(None, tuple(turns))
+    definitions = rules.definitions()
+    lines = ["Classes:", *(f"- {rules.labels[i]}: {definitions[rules.labels[i]]}" for i in rng.permutation(4))]
+    turns = [
+        (f"Which class is it if {rules.condition(label)}?", rationale_text(definitions[label], label))
+        for label in (str(label) for label in rng.permutation(rules.labels)[:READING_TURNS])
+    ]
+    return Lesson(None, (("\n".join([*lines, turns[0][0]]), turns[0][1]), *turns[1:]))
 
 
 def repeat_lesson(rng: np.random.Generator) -> Lesson:

@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 class VllmEngine:
-    """One vLLM engine in this process."""
+    """One vLLM engine in this process. `form`: a regular expression that every answer follows (constrained decoding)."""
 
     def __init__(
         self,
@@ -58,9 +58,12 @@ class VllmEngine:
         revision: str | None = None,
         tensor_parallel: int = 1,
         seed: int = 0,
+        form: str | None = None,
     ):
         from vllm import LLM
+        from vllm.sampling_params import StructuredOutputsParams
 
+        self._form = StructuredOutputsParams(regex=form) if form else None
         self._processor = load_processor(base, revision)
         self._max_model_len = max_model_len
         self._llm = LLM(
@@ -97,7 +100,14 @@ class VllmEngine:
                     "multi_modal_data": {"video": [(request.clip.frames, metadata)]},
                 }
             )
-            params.append(SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=request.seed))
+            params.append(
+                SamplingParams(
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    seed=request.seed,
+                    structured_outputs=self._form,
+                )
+            )
             accepted.append(index)
         outputs = self._llm.generate(prompts, params, use_tqdm=False) if prompts else []
         for index, output in zip(accepted, outputs, strict=True):

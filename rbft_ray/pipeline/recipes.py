@@ -9,7 +9,14 @@ from rbft_ray import demo
 from rbft_ray.core.card import CARD_FILE, make_card
 from rbft_ray.core.config import RunConfig, StageRecipe, TrainConfig, result_config
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.prompts import Task, hinted_rationale_prompt, label_prompt, prompt_hash, rationale_prompt
+from rbft_ray.core.prompts import (
+    Task,
+    hinted_rationale_prompt,
+    label_prompt,
+    prompt_hash,
+    rationale_form,
+    rationale_prompt,
+)
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, SPLITS
 from rbft_ray.io import storage
@@ -147,7 +154,11 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
             no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
         )
 
-    prompts = {"blind": prompt_hash(rationale_prompt(task)), "hinted": _hinted_hash(task)}
+    prompts = {
+        "blind": prompt_hash(rationale_prompt(task)),
+        "hinted": prompt_hash("\n".join(hinted_rationale_prompt(task, label) for label in task.labels)),
+        "form": prompt_hash(rationale_form(task.labels)),
+    }
     settings = {"rationalize": result_config(config.rationalize), "dtype": config.model.dtype, "seed": config.seed}
     replicas, gpus = config.rationalize.replicas, config.rationalize.tensor_parallel
     return Step(
@@ -158,10 +169,6 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         (clips,),
         {"base": identity, **prompts},
     )
-
-
-def _hinted_hash(task: Task) -> str:
-    return prompt_hash("\n".join(hinted_rationale_prompt(task, label) for label in task.labels))
 
 
 class _Arms(NamedTuple):

@@ -10,7 +10,14 @@ from functools import partial
 from typing import Any
 
 from rbft_ray.core.config import ModelConfig, RationalizeConfig
-from rbft_ray.core.prompts import Task, hinted_rationale_prompt, prompt_hash, rationale_prompt, rationale_text
+from rbft_ray.core.prompts import (
+    Task,
+    hinted_rationale_prompt,
+    prompt_hash,
+    rationale_form,
+    rationale_prompt,
+    rationale_text,
+)
 from rbft_ray.core.rationale_checks import check_rationale
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, Reason, reject
@@ -101,6 +108,7 @@ def _make_worker(base: str, model: ModelConfig, task: Task, config: RationalizeC
         max_model_len=config.max_model_len,
         tensor_parallel=config.tensor_parallel,
         seed=seed,
+        form=rationale_form(task.labels),
     )
     return lambda clips: rationalize_block(clips, engine, task, config, seed)
 

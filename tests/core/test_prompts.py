@@ -1,5 +1,7 @@
 """The prompt contract: the gold label enters nothing but the hinted prompt, and wording goes with the version."""
 
+import re
+
 import pytest
 
 from rbft_ray.core.prompts import (
@@ -8,8 +10,10 @@ from rbft_ray.core.prompts import (
     hinted_rationale_prompt,
     label_prompt,
     prompt_hash,
+    rationale_form,
     rationale_prompt,
 )
+from rbft_ray.core.rationale_checks import parse_answer
 
 TASK = Task(("cat", "dog"), {"cat": "It purrs."}, role="You watch animals.", guidance="Look at the ears.")
 PINNED_HASHES = {"1": ["e711148879c558fd", "51b5d1840b9d7dfe", "21d84cb12377aadd"]}
@@ -58,3 +62,23 @@ def test_the_hash_changes_with_the_text() -> None:
 def test_the_wording_of_this_prompt_version_is_pinned() -> None:
     """A change of wording needs a new PROMPT_VERSION, and a line here."""
     assert [prompt_hash(prompt) for prompt in prompts(TASK)] == PINNED_HASHES[PROMPT_VERSION]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("A man walks in.\nAnswer: cat", True),
+        ("Answering is hard.\nAn ear.\nAnswer: a dog (big)", True),
+        ("Seen.\nAnswer: cow", False),
+        ("Answer: cat", False),
+        ("Seen.\nAnswer: cat\nMore.", False),
+        ("Seen.\nAnswer: cat\nAnswer: cat", False),
+        ("Seen. Answer: cat", False),
+        ("\nAnswer: cat", False),
+    ],
+)
+def test_the_form_is_reasoning_and_then_one_answer_line(text: str, fits: bool) -> None:
+    labels = ("cat", "a dog (big)")
+    assert bool(re.fullmatch(rationale_form(labels), text)) == fits
+    if fits:
+        assert parse_answer(text, labels)[1] in labels

@@ -13,35 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rbft_ray.core.config import DataConfig, DeepSpeedConfig, RayConfig, StageRecipe, TrainConfig
+from rbft_ray.core.config import DeepSpeedConfig, RayConfig, StageRecipe, TrainConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import Task, label_prompt
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.sampling import SamplingContract
-from rbft_ray.core.schema import CLIPS, REJECTS
-from rbft_ray.io import storage
-from rbft_ray.io.clips import CLIPS_TABLE, list_clips, read_frames
+from rbft_ray.core.schema import REJECTS
+from rbft_ray.io.clips import read_frames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import answer_tokens, load
-from rbft_ray.pipeline.dataset import load_dataset
-from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, part, read_parts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_parts
 from rbft_ray.runtime.session import ray_session
-from rbft_ray.stages.ingest import ingest_row
 from rbft_ray.stages.train import MODEL_DIR, TrainJob, train
 
 pytestmark = pytest.mark.ray
 
 GROUP = Needs(2, gang=True)
-
-
-@pytest.fixture(scope="session")
-def clips(world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """The ingested training clips of the rendered domain."""
-    out = str(tmp_path_factory.mktemp("ingest"))
-    rows = load_dataset(DataConfig(manifest=str(world / "manifest.csv")), seed=0).rows
-    kept = [ingest_row(row, SamplingContract(max_pixels=84 * 84))[0] for row in rows]
-    storage.write_table(part(out, CLIPS_TABLE, 0), kept, CLIPS)
-    return list_clips(out, ["train"])
 
 
 def make_job(clips: list[dict], base: str, out: Path, **settings) -> TrainJob:

@@ -1,0 +1,87 @@
+"""Rationales by real vLLM: the form holds, every clip ends once, and vLLM agrees with Transformers."""
+
+import os
+import re
+
+import pytest
+import ray
+
+from rbft_ray.core.config import ModelConfig, RationalizeConfig
+from rbft_ray.core.prompts import Task, hinted_rationale_prompt, prompt_hash, rationale_form, rationale_prompt
+from rbft_ray.core.resources import Needs
+from rbft_ray.core.schema import CANDIDATES, REJECTS
+from rbft_ray.io.clips import read_frames
+from rbft_ray.model.engine import (
+    VLLM_CPU_ENVIRONMENT,
+    VLLM_ENVIRONMENT,
+    Request,
+    TransformersEngine,
+    VllmEngine,
+)
+from rbft_ray.runtime.blocks import read_parts
+from rbft_ray.stages.rationalize import kept_rationales, rationalize, request_seed
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def task(clips) -> Task:
+    return Task(tuple(sorted({clip["label"] for clip in clips})))
+
+
+def test_every_clip_ends_with_a_kept_rationale_or_a_reject(ray_cluster, clips, task, base_dir, tmp_path):
+    config = RationalizeConfig(block_clips=6, candidates=2, max_tokens=100)
+    counts = rationalize(
+        str(tmp_path), clips, base_dir, ModelConfig(), task, config, Needs(1), seed=0, no_progress_timeout_sec=300
+    )
+    kept = kept_rationales(str(tmp_path))
+    rejected = [row["id"] for table in read_parts(str(tmp_path), "rejects", REJECTS) for row in table.to_pylist()]
+    assert counts.read == len(clips) == counts.written + counts.rejected
+    assert sorted([*kept, *rejected]) == sorted(clip["id"] for clip in clips)
+    candidates = [row for table in read_parts(str(tmp_path), "candidates", CANDIDATES) for row in table.to_pylist()]
+    gold = {clip["id"]: clip["label"] for clip in clips}
+    for row in candidates:
+        prompt = hinted_rationale_prompt(task, row["label"]) if row["hinted"] else rationale_prompt(task)
+        assert row["prompt_hash"] == prompt_hash(prompt)
+        assert row["prompt_tokens"] > 36  # the video's tokens are there
+        if row["reason"] != "truncated":
+            assert re.fullmatch(rationale_form(task.labels), row["text"]), row["text"]
+        assert row["accepted"] == (row["reason"] == "")
+        if row["kept"]:
+            assert row["answer"] == gold[row["id"]]
+    blind_accepted = {row["id"] for row in candidates if row["accepted"] and not row["hinted"]}
+    assert not blind_accepted & {row["id"] for row in candidates if row["hinted"]}, "the hint is for the others only"
+
+
+@pytest.fixture(scope="module")
+def vllm_answers(clips, base_dir):
+    """Greedy answers of vLLM, in a process of its own as in a replica, to two ordinary requests and one too long."""
+    requests = [Request(read_frames(clip), "Describe the video.") for clip in clips[:2]]
+    too_long = Request(requests[0].clip, "word " * 600)
+
+    @ray.remote(num_cpus=1, runtime_env={"env_vars": {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT}})
+    def answer():
+        engine = VllmEngine(base_dir, dtype="float32", max_model_len=512)
+        return engine.generate([*requests, too_long], max_tokens=24, temperature=0.0)
+
+    return requests, ray.get(answer.remote())
+
+
+def test_vllm_and_transformers_write_the_same(ray_cluster, vllm_answers, vlm):
+    requests, answers = vllm_answers
+    expected = TransformersEngine(vlm).generate(requests, max_tokens=24, temperature=0.0)
+    assert [answer.text for answer in answers[:2]] == [answer.text for answer in expected]
+    assert [answer.prompt_tokens for answer in answers[:2]] == [answer.prompt_tokens for answer in expected]
+
+
+def test_a_prompt_that_is_too_long_costs_its_row_only(ray_cluster, vllm_answers):
+    _, answers = vllm_answers
+    assert "exceed max_model_len 512" in answers[2].error
+    assert answers[0].error is None
+
+
+def test_seeds_depend_on_the_clip_and_the_candidate_and_nothing_else():
+    seeds = {request_seed(0, clip, hinted, number) for clip in "ab" for hinted in (False, True) for number in (0, 1)}
+    assert len(seeds) == 8
+    assert request_seed(0, "a", False, 1) == request_seed(0, "a", False, 1)
+    assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") is None  # the stage sets it for its replicas only
