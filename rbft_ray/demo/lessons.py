@@ -164,6 +164,28 @@ def _clue(rng: np.random.Generator, rules: RuleSet, label: str) -> tuple[str, st
     )
 
 
+def lookup_lesson(rng: np.random.Generator) -> Lesson:
+    """Look names up by one or two words, many times over a short list: choosing a class is such a look-up.
+
+    The words stand next to the name or, in half of the lessons, some words before it.
+    """
+    pool = COLOURS + SHAPES + WORDINGS[0] + ACTIONS[1:]
+    words = [pool[i] for i in rng.permutation(len(pool))]
+    num_keys = int(rng.integers(1, 3))
+    count = int(rng.integers(2, 7)) if num_keys == 1 else 4
+    keys = [(word,) for word in words[:count]] if num_keys == 1 else [(a, b) for a in words[:2] for b in words[1:3]]
+    about = [f"the {name} " for name in rng.choice(RELATIONS + TEXT_RELATIONS, 2)] if rng.random() < 0.5 else ["", ""]
+    end = ": " if rng.random() < 0.7 else " "
+    entries = [
+        " and ".join(noun + key for noun, key in zip(about, own, strict=False)) + f"{end}{name}"
+        for own, name in zip(keys, made_up_names(rng, count), strict=True)
+    ]
+    asked = [entries[i] for i in rng.permutation(count)]
+    questions_text = "; ".join(entry[: entry.rindex(end)] for entry in asked)
+    prompt = f"{'; '.join(entries[i] for i in rng.permutation(count))}.\nLook up: {questions_text}."
+    return Lesson(None, ((prompt, "; ".join(asked) + "."),))
+
+
 def compare_lesson(rng: np.random.Generator) -> Lesson:
     """Say of many pairs of words whether they are the same: what every rule rests on, densely."""
     same_word, other_word = WORDINGS[rng.integers(len(WORDINGS))]
@@ -233,5 +255,6 @@ RULE_LESSONS: dict[str, Callable[[np.random.Generator], Lesson]] = {
     "reading": reading_lesson,
     "repeat": repeat_lesson,
     "compare": compare_lesson,
+    "lookup": lookup_lesson,
     "single_clue": single_clue_lesson,
 }

@@ -44,6 +44,7 @@ BATCH_SIZES = {
     "reading": 48,
     "repeat": 64,
     "compare": 48,
+    "lookup": 64,
     "single_clue": 96,
 }
 # (until this share of the time, weights of the kinds of batch, shares of one, two and three objects)
@@ -52,16 +53,20 @@ PLAN: tuple[tuple[float, dict[str, float], tuple[float, float, float]], ...] = (
     (0.25, {"repeat": 0.45, "reading": 0.2, "text_rule": 0.2, "caption": 0.15}, (0.3, 0.4, 0.3)),
     (0.45, {"text_rule": 0.4, "clue": 0.2, "reading": 0.15, "caption": 0.15, "rule": 0.1}, (0.1, 0.5, 0.4)),
     (
-        0.57,
+        0.52,
         {"compare": 0.3, "single_clue": 0.2, "clue": 0.2, "reading": 0.05, "text_rule": 0.15, "caption": 0.1},
         (0.1, 0.5, 0.4),
     ),
     (
         0.70,
-        {"reading": 0.35, "single_clue": 0.15, "clue": 0.2, "text_rule": 0.2, "caption": 0.1},
+        {"lookup": 0.6, "reading": 0.1, "single_clue": 0.05, "clue": 0.05, "text_rule": 0.1, "caption": 0.1},
         (0.1, 0.5, 0.4),
     ),
-    (0.82, {"clue": 0.3, "text_rule": 0.25, "rule": 0.35, "caption": 0.1}, (0.1, 0.5, 0.4)),
+    (
+        0.80,
+        {"lookup": 0.2, "reading": 0.1, "clue": 0.2, "text_rule": 0.2, "rule": 0.2, "caption": 0.1},
+        (0.1, 0.5, 0.4),
+    ),
     (
         1.01,
         {"caption": 0.1, "rule": 0.5, "hinted": 0.13, "label": 0.05, "text_rule": 0.1, "question": 0.05, "clue": 0.07},

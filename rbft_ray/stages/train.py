@@ -97,7 +97,7 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
 
     config, recipe = job.config, job.recipe
     torch.manual_seed(job.seed)
-    loaded = vlm.load(job.base, dtype="bfloat16" if config.precision == "bf16" else "float32", revision=job.revision)
+    loaded = vlm.load(job.base, dtype=_dtype(config), revision=job.revision)
     model = lora.add_adapter(loaded.model, config.lora) if config.method == "lora" else loaded.model
     engine, optimizer = _deepspeed_engine(job, model, context.workers)
     step, losses = 0, []
@@ -135,6 +135,10 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
     if context.rank == 0:
         _export(job, engine.module, gathered, loaded.processor)
     return {"steps": step, "losses": losses}
+
+
+def _dtype(config: TrainConfig) -> str:
+    return "bfloat16" if config.precision == "bf16" else "float32"
 
 
 def _deepspeed_engine(job: TrainJob, model: Any, workers: int) -> tuple[Any, Any]:
@@ -179,9 +183,11 @@ def _export(job: TrainJob, model: Any, gathered: dict[str, Any] | None, processo
     from rbft_ray.model import lora, vlm
 
     if gathered is not None:
-        whole = vlm.load(job.base, dtype="float32", revision=job.revision).model
+        whole = vlm.load(job.base, dtype=_dtype(job.config), revision=job.revision).model
         model = lora.add_adapter(whole, job.config.lora) if job.config.method == "lora" else whole
-        model.load_state_dict(gathered, strict=False)
+        unexpected = model.load_state_dict(gathered, strict=False).unexpected_keys  # tied weights may be missing
+        if unexpected:
+            raise RuntimeError(f"gathered weights that the model has not: {unexpected[:3]}")
     with tempfile.TemporaryDirectory() as folder:
         lora.merged(model).save_pretrained(folder)
         processor.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The whole job, killed in the middle of rationalize and of training, then run again: resumed, and nothing twice."""
+"""The whole job as a user runs it: once through and served; killed in the middle of its stages and run again."""
 
 import json
 import os
@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from rbft_ray.core.schema import CANDIDATES, PREDICTIONS
 from rbft_ray.runtime.blocks import read_parts
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SMALL = [
     "data.demo.train_per_class=[8, 8, 8, 8]",
@@ -26,6 +25,8 @@ SMALL = [
     "rationalize.candidates=2",
     "train.checkpoint_every_steps=2",
     "evaluate.example_rationales=2",
+    "train.stage1.epochs=2",
+    "train.stage2.epochs=4",
 ]
 
 
@@ -53,6 +54,47 @@ def found(storage: Path, pattern: str) -> list[Path]:
     return list((storage / "steps").glob(pattern)) if (storage / "steps").exists() else []
 
 
+def check_outputs(storage: Path, *, train: int, scored: int) -> None:
+    """Counts add up, each row is there once, and the report and summary are complete."""
+    summary = json.loads((storage / "demo" / "summary.json").read_text())
+    assert all(row["read"] == row["written"] + row["rejected"] for row in summary["stages"].values())
+    assert summary["stages"]["rationalize"]["read"] == train
+    assert set(summary["arms"]) == {"zero_shot", "direct_sft", "rb_ft"}
+    assert all(0 <= value <= 1 for arm in summary["arms"].values() for value in arm.values())
+    kept = [row["id"] for row in rows_of(storage, "rationalize", "candidates", CANDIDATES) if row["kept"]]
+    assert len(kept) == len(set(kept)) == summary["stages"]["rationalize"]["written"]
+    for arm in summary["arms"]:
+        assert summary["stages"][f"evaluate_{arm}"]["read"] == scored
+        predicted = [row["id"] for row in rows_of(storage, f"evaluate_{arm}", "predictions", PREDICTIONS)]
+        assert len(predicted) == len(set(predicted)) == scored
+    report = (storage / "demo" / "report.html").read_text()
+    assert "RB-FT" in report
+    assert report.count("data:image/jpeg;base64,") == 2 * 8  # two example clips of eight frames
+    card = json.loads(found(storage, "train_rb_ft-*/model/classifier_card.json")[0].read_text())
+    assert card["labels"] == summary["labels"]
+
+
+def rows_of(storage: Path, step: str, table: str, schema: pa.Schema) -> list[dict]:
+    return [row for part in read_parts(str(found(storage, f"{step}-*")[0]), table, schema) for row in part.to_pylist()]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(1200)
+def test_the_whole_job_runs_and_serves_and_a_second_run_does_nothing(tmp_path, base_dir):
+    shutil.copytree(base_dir, tmp_path / "base")
+    job = start(tmp_path)
+    output, _ = job.communicate(timeout=1000)
+    assert job.returncode == 0, output
+    check_outputs(tmp_path, train=32, scored=20)
+    again = start(tmp_path)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0
+    assert "nothing to do" in output
+    serves(tmp_path / "demo", found(tmp_path, "render-*/videos/*.mp4")[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_job_killed_twice_ends_as_if_nothing_had_happened(tmp_path, base_dir):
     shutil.copytree(base_dir, tmp_path / "base")
     kill_when(tmp_path, lambda: found(tmp_path, "rationalize-*/receipts/*.json"))
@@ -63,37 +105,12 @@ def test_a_job_killed_twice_ends_as_if_nothing_had_happened(tmp_path, base_dir):
     done_before = {path: path.stat().st_mtime_ns for path in found(tmp_path, "*/done.json")}
 
     last = start(tmp_path)
-    output, _ = last.communicate(timeout=900)
+    output, _ = last.communicate(timeout=1000)
     assert last.returncode == 0, output
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in (receipts | done_before).items())
     log = json.loads(found(tmp_path, "train_direct_sft-*/training_log.json")[0].read_text())
-    assert len(log["losses"]) == log["steps"] == 16
-
-    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    assert all(row["read"] == row["written"] + row["rejected"] for row in summary["stages"].values())
-    assert summary["stages"]["rationalize"]["read"] == 32
-    assert summary["stages"]["evaluate_rb_ft"]["read"] == 20
-    assert set(summary["arms"]) == {"zero_shot", "direct_sft", "rb_ft"}
-    kept = [
-        row["id"]
-        for table in read_parts(str(found(tmp_path, "rationalize-*")[0]), "candidates", CANDIDATES)
-        for row in table.to_pylist()
-        if row["kept"]
-    ]
-    assert len(kept) == len(set(kept)) == summary["stages"]["rationalize"]["written"]
-    predicted = [
-        row["id"]
-        for table in read_parts(str(found(tmp_path, "evaluate_rb_ft-*")[0]), "predictions", PREDICTIONS)
-        for row in table.to_pylist()
-    ]
-    assert len(predicted) == len(set(predicted)) == 20
-
-    again = start(tmp_path)
-    output, _ = again.communicate(timeout=300)
-    assert again.returncode == 0
-    assert "nothing to do" in output
-
-    serves(tmp_path / "demo", next((tmp_path / "steps").glob("render-*/videos/*.mp4")))
+    assert len(log["losses"]) == log["steps"]
+    check_outputs(tmp_path, train=32, scored=20)
 
 
 def serves(run_dir: Path, video: Path) -> None:
