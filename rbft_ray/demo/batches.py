@@ -111,8 +111,13 @@ def lesson_ids(tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> tuple[list
     return ids, weights
 
 
-def rope_positions(ids: torch.Tensor, video_token_id: int) -> torch.Tensor:
-    """(3, B, L) int64 rope positions of (B, L) ids: one video at the same place in every row, or none."""
+def rope_positions(ids: torch.Tensor, video_token_id: int, after_largest: bool = False) -> torch.Tensor:
+    """(3, B, L) int64 rope positions of (B, L) ids: one video at the same place in every row, or none.
+
+    Args:
+        after_largest: the text after a video goes on from the largest position in it, as in vLLM (0.32) and in Qwen's
+            own code; else from its height and width alone, as in Transformers (5.19). Long videos make a difference.
+    """
     count, length = ids.shape
     positions = torch.arange(length).repeat(3, 1)
     where = (ids[0] == video_token_id).nonzero()
@@ -122,19 +127,22 @@ def rope_positions(ids: torch.Tensor, video_token_id: int) -> torch.Tensor:
         side = torch.arange(MERGED_GRID)
         grid = torch.stack(torch.meshgrid(steps, side, side, indexing="ij")).reshape(3, -1)
         positions[:, start : start + VIDEO_TOKENS] = start + grid
-        positions[:, start + VIDEO_TOKENS :] -= VIDEO_TOKENS - MERGED_GRID
+        extent = max(MERGED_GRID, int(steps[-1]) + 1) if after_largest else MERGED_GRID
+        positions[:, start + VIDEO_TOKENS :] -= VIDEO_TOKENS - extent
     return positions[:, None].expand(3, count, length)
 
 
-def make_batch(tokenizer: PreTrainedTokenizerBase, lessons: list[Lesson], rng: np.random.Generator) -> Batch:
-    """Lessons of one form (all with a video or all without) as one batch."""
+def make_batch(
+    tokenizer: PreTrainedTokenizerBase, lessons: list[Lesson], rng: np.random.Generator, after_largest: bool = False
+) -> Batch:
+    """Lessons of one form (all with a video or all without) as one batch. `after_largest`: see `rope_positions`."""
     rows = [lesson_ids(tokenizer, lesson) for lesson in lessons]
     length = -(-max(len(ids) for ids, _ in rows) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
     pad_id = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     padded = torch.tensor([ids + [pad_id] * (length + 1 - len(ids)) for ids, _ in rows])
     weights = torch.tensor([own + [0.0] * (length + 1 - len(own)) for _, own in rows])[:, 1:]
     ids, targets = padded[:, :-1], padded[:, 1:].masked_fill(weights == 0, IGNORED)
-    positions = rope_positions(ids, tokenizer.convert_tokens_to_ids("<|video_pad|>"))
+    positions = rope_positions(ids, tokenizer.convert_tokens_to_ids("<|video_pad|>"), after_largest)
     scenes = [lesson.scene for lesson in lessons if lesson.scene is not None]
     if not scenes:
         return Batch(ids, targets, weights, positions, None, None)

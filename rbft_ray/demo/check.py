@@ -1,5 +1,9 @@
-"""Measures a base: facts, order and rules on held-out clips, by greedy generation from the saved 16-bit weights."""
+"""Measures a base: facts, order and rules on held-out clips, by greedy generation from the saved 16-bit weights.
 
+`python -m rbft_ray.demo.check BASE_DIR --clips N --seed S` prints the figures as JSON.
+"""
+
+import argparse
 import io
 import json
 from collections.abc import Sequence
@@ -137,3 +141,18 @@ def check_base(base_dir: Path, n: int = 300, seed: int = 0) -> dict[str, dict[st
     figures = {"general": check_general(speaker, n, seed), "domain": check_domains(speaker, n, seed)}
     print(json.dumps(figures))
     return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("base_dir", type=Path)
+    parser.add_argument("--clips", type=int, default=300, help="clips and texts for each figure")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    check_base(arguments.base_dir, arguments.clips, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

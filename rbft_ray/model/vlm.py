@@ -15,6 +15,7 @@ import torch
 
 from rbft_ray.core.errors import DataError
 from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.positions import follow_reference
 
 IGNORED_LABEL = -100  # torch.nn.functional.cross_entropy's ignore_index
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,6 +59,7 @@ def load(base: str, *, dtype: str, revision: str | None = None, device: str = "c
         model = AutoModelForImageTextToText.from_pretrained(base, revision=revision, dtype=DTYPES[dtype])
     except (OSError, ValueError) as error:
         raise DataError(f"model.base: {base!r} does not load: {_first_line(error)}") from error
+    follow_reference(model)
     return Vlm(model.eval().to(device), processor, end_of_turn_token(processor))
 
 

@@ -54,29 +54,29 @@ def test_every_clip_ends_with_a_kept_rationale_or_a_reject(ray_cluster, clips, t
 
 
 @pytest.fixture(scope="module")
-def vllm_answers(clips, base_dir):
-    """Greedy answers of vLLM, in a process of its own as in a replica, to two ordinary requests and one too long."""
-    requests = [Request(read_frames(clip), "Describe the video.") for clip in clips[:2]]
+def vllm_answers(clips, base_dir, task):
+    """Greedy answers of vLLM, in a process of its own as in a replica, to ordinary requests and one too long."""
+    requests = [Request(read_frames(clip), rationale_prompt(task)) for clip in clips[:4]]
     too_long = Request(requests[0].clip, "word " * 600)
 
     @ray.remote(num_cpus=1, runtime_env={"env_vars": {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT}})
     def answer():
         engine = VllmEngine(base_dir, dtype="float32", max_model_len=512)
-        return engine.generate([*requests, too_long], max_tokens=24, temperature=0.0)
+        return engine.generate([*requests, too_long], max_tokens=60, temperature=0.0)
 
     return requests, ray.get(answer.remote())
 
 
 def test_vllm_and_transformers_write_the_same(ray_cluster, vllm_answers, vlm):
     requests, answers = vllm_answers
-    expected = TransformersEngine(vlm).generate(requests, max_tokens=24, temperature=0.0)
-    assert [answer.text for answer in answers[:2]] == [answer.text for answer in expected]
-    assert [answer.prompt_tokens for answer in answers[:2]] == [answer.prompt_tokens for answer in expected]
+    expected = TransformersEngine(vlm).generate(requests, max_tokens=60, temperature=0.0)
+    assert [answer.text for answer in answers[:4]] == [answer.text for answer in expected]
+    assert [answer.prompt_tokens for answer in answers[:4]] == [answer.prompt_tokens for answer in expected]
 
 
 def test_a_prompt_that_is_too_long_costs_its_row_only(ray_cluster, vllm_answers):
     _, answers = vllm_answers
-    assert "exceed max_model_len 512" in answers[2].error
+    assert "exceed max_model_len 512" in answers[4].error
     assert answers[0].error is None
 
 
