@@ -159,11 +159,11 @@ def make_domain(seed: int) -> Domain:
         background=(float(rng.uniform(15, 40)), float(rng.uniform(60, 90))),
         tint=float(rng.uniform(10, 30)),
         colour_jitter=float(rng.uniform(20, 35)),
-        noise=float(rng.uniform(8, 16)),
-        texture=float(rng.uniform(8, 18)),
+        noise=float(rng.uniform(11, 19)),
+        texture=float(rng.uniform(13, 23)),
         texture_px=int(rng.integers(5, 15)),
         distractors=int(rng.integers(2, 7)),
-        size=float(rng.uniform(0.75, 0.95)),
+        size=float(rng.uniform(0.71, 0.91)),
     )
     labels = tuple(rules.labels[i] for i in rng.permutation(len(rules.labels)))
     own_actions_compared = bool({"left actions", "right actions"} & set(rules.relations))
