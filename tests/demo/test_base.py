@@ -8,6 +8,7 @@ import torch
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from rbft_ray.core.prompts import ANSWER_PREFIX, rationale_prompt
+from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.demo.batches import Batch, lesson_frames, make_batch
 from rbft_ray.demo.forward import FactProbe, lesson_losses, vision_features
@@ -15,6 +16,7 @@ from rbft_ray.demo.lessons import RULE_LESSONS, Lesson, question_lesson, rule_le
 from rbft_ray.demo.model import base_config, save_base
 from rbft_ray.demo.tokenizer import SPECIAL_TOKENS, train_tokenizer
 from rbft_ray.demo.world import domain_task
+from rbft_ray.io.video import decode_frames, read_clip
 
 MAX_BASE_BYTES = 12 * 2**20
 METADATA = {"fps": 2.0, "total_num_frames": 8, "duration": 4.0, "frames_indices": list(range(8))}
@@ -109,17 +111,18 @@ def test_training_forward_is_that_of_transformers(fresh_dir: Path) -> None:
 
 
 @pytest.mark.skipif(not BASE_DIR.is_dir(), reason="no base in this checkout")
-def test_base_loads_is_small_and_answers_in_the_format() -> None:
+def test_base_loads_is_small_and_answers_in_the_format(world: Path) -> None:
     assert sum(path.stat().st_size for path in BASE_DIR.iterdir()) <= MAX_BASE_BYTES
     processor = AutoProcessor.from_pretrained(BASE_DIR)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(BASE_DIR)
     assert model.dtype == torch.bfloat16
-    task = domain_task(0)
+    task = domain_task(3)  # the domain of the rendered clip
     content = [{"type": "video"}, {"type": "text", "text": rationale_prompt(task)}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
-    frames = np.zeros((8, 84, 84, 3), np.uint8)
+    video = next((world / "videos").glob("test-*.mp4"))
+    frames = decode_frames(read_clip(video.read_bytes(), SamplingContract(max_pixels=84 * 84)).frames)
     inputs = processor(text=[text], videos=[frames], video_metadata=[METADATA], return_tensors="pt")
     output = model.generate(**inputs, max_new_tokens=110, do_sample=False)
     said = processor.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
