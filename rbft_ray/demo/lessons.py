@@ -238,7 +238,7 @@ def reading_lesson(rng: np.random.Generator) -> Lesson:
 
 
 def repeat_lesson(rng: np.random.Generator) -> Lesson:
-    """Repeat one to eight made-up names: nothing but copying, which every rule needs and which rules alone teach slowly.
+    """Repeat one to eight made-up names: nothing but copying, which rules need and alone teach slowly.
 
     The short lists matter: with twelve names each time, copying was not learnt in as many steps.
     """

@@ -184,7 +184,7 @@ def log_line(school: School, figures: list[dict[str, Any]]) -> str:
 
 
 def run_school(out_dir: Path, minutes: float, seed: int, save_minutes: float) -> None:
-    """Trains until `minutes` are spent in all (over resumed runs), saving every `save_minutes`, at the end and on SIGTERM."""
+    """Trains until `minutes` are spent over all resumed runs; saves every `save_minutes`, at the end and on SIGTERM."""
     out_dir.mkdir(parents=True, exist_ok=True)
     plan = {"minutes": minutes, "seed": seed, "plan": PLAN, "batch_sizes": BATCH_SIZES, "peak_rate": PEAK_RATE}
     (out_dir / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
