@@ -22,14 +22,17 @@ class ClipFrames(NamedTuple):
     fps: float
 
 
+def part_files(step_dir: str, table: str) -> list[str]:
+    """The Parquet files of a table in a step's directory, in the order of the blocks."""
+    names = storage.list_files(storage.join(step_dir, table))
+    return [storage.join(step_dir, table, name) for name in names if PART_NAME.fullmatch(name)]
+
+
 def list_clips(ingest_dir: str, splits: Iterable[str]) -> list[dict[str, Any]]:
     """One row per clip of these splits, in a fixed order: id, label, split, group, video and where it lies (file, row)."""
     wanted = set(splits)
     clips: list[dict[str, Any]] = []
-    for name in storage.list_files(storage.join(ingest_dir, CLIPS_TABLE)):
-        if not PART_NAME.fullmatch(name):
-            continue
-        file = storage.join(ingest_dir, CLIPS_TABLE, name)
+    for file in part_files(ingest_dir, CLIPS_TABLE):
         table = storage.read_table(file, CLIPS, ["id", "label", "split", "group", "video"])
         for row, record in enumerate(table.to_pylist()):
             if record["split"] in wanted:

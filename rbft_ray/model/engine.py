@@ -86,7 +86,7 @@ class VllmEngine:
         completions: dict[int, Completion] = {}
         prompts: list[dict[str, Any]] = []
         params: list[Any] = []
-        accepted: list[int] = []
+        accepted: dict[int, int] = {}  # place of a request: its prompt tokens
         for index, request in enumerate(requests):
             length = self._prompt_tokens(request)
             if length + max_tokens > self._max_model_len:
@@ -108,11 +108,10 @@ class VllmEngine:
                     structured_outputs=self._form,
                 )
             )
-            accepted.append(index)
+            accepted[index] = length
         outputs = self._llm.generate(prompts, params, use_tqdm=False) if prompts else []
-        for index, output in zip(accepted, outputs, strict=True):
+        for (index, expected), output in zip(accepted.items(), outputs, strict=True):
             answer = output.outputs[0]
-            expected = self._prompt_tokens(requests[index])
             if len(output.prompt_token_ids) != expected:  # a dropped or resized video would show here
                 raise RuntimeError(f"vLLM saw {len(output.prompt_token_ids)} prompt tokens, the processor {expected}")
             completions[index] = Completion(

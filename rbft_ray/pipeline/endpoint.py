@@ -42,13 +42,13 @@ def serve_run(run_dir: str, overrides: Sequence[str]) -> None:
 
     stopped = threading.Event()
     with ray_session(config.ray) as cluster:
+        for name in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own, before the endpoint can answer
+            signal.signal(name, lambda *_: stopped.set())
         gpus = replica_needs(config.serve.replicas, config.ray, cluster).gpus
         arguments = ServeArguments(model_dir=model_dir, model=config.model, serve=config.serve, gpus=gpus)
         app = application(arguments)
         serve.start(http_options={"host": config.serve.host, "port": config.serve.port})
         serve.run(app, name="rbft", route_prefix="/", blocking=False)
-        for name in (signal.SIGINT, signal.SIGTERM):  # after Ray has set its own
-            signal.signal(name, lambda *_: stopped.set())
         address = f"http://{config.serve.host}:{config.serve.port}"
         console.print(f"serving {model_dir}\n  curl -F video=@clip.mp4 {address}/v1/classify\nstop with Ctrl-C")
         stopped.wait()

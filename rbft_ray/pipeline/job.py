@@ -14,7 +14,7 @@ from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
 from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
-from rbft_ray.pipeline.runner import check_resources, read_marker, run_steps, status
+from rbft_ray.pipeline.runner import check_resources, read_marker, run_steps, status, step_dir
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
@@ -53,9 +53,9 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
-            check_resources(todo, cluster)
-            return
         check_resources(todo, cluster)
+        if dry_run:
+            return
         markers = run_steps(root, planned.steps, cluster)
     from rbft_ray.pipeline.report import print_summary, write_report
 
@@ -64,8 +64,6 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
 
 
 def _report_is_current(planned: Plan, root: str, run_dir: str) -> bool:
-    from rbft_ray.pipeline.runner import step_dir
-
     uri = storage.join(run_dir, "run.json")
     files = ("report.html", "summary.json")
     if not storage.exists(uri) or not all(storage.exists(storage.join(run_dir, name)) for name in files):

@@ -1,4 +1,4 @@
-"""Whole runs as lists of steps. `rbft_steps` is the job: data -> rationales -> stage 1 -> three arms -> evaluation."""
+"""Whole runs as lists of steps. `plan` is the job: data -> rationales -> stage 1 -> three arms -> evaluation."""
 
 import random
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import jinja2
+import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
@@ -146,7 +147,7 @@ def _plots(plan: Plan, root: str, metrics: dict[str, Any]) -> dict[str, str]:
     plots = {}
     figure, axes = plt.subplots(1, len(ARMS), figsize=(side * len(ARMS), side), layout="constrained")
     for axis, arm in zip(axes, ARMS, strict=True):
-        matrix = ConfusionMatrixDisplay(_array(metrics[arm]["test"]["confusion"]), display_labels=labels)
+        matrix = ConfusionMatrixDisplay(np.asarray(metrics[arm]["test"]["confusion"]), display_labels=labels)
         matrix.plot(ax=axis, colorbar=False, cmap="Blues", xticks_rotation=45)
         axis.set_title(ARM_TITLES[arm])
     plots["confusion"] = _svg(figure)
@@ -171,16 +172,11 @@ def _plots(plan: Plan, root: str, metrics: dict[str, Any]) -> dict[str, str]:
     return plots
 
 
-def _array(matrix: list[list[int]]) -> Any:
-    import numpy as np
-
-    return np.asarray(matrix)
-
-
 def _svg(figure: Any) -> str:
     import matplotlib.pyplot as plt
 
     out = io.StringIO()
     figure.savefig(out, format="svg")
     plt.close(figure)
-    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]
+    text = out.getvalue()
+    return text[text.index("<svg") :]  # without the XML declaration, for a place inside HTML

@@ -23,7 +23,7 @@ from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.io import storage
-from rbft_ray.io.clips import PART_NAME
+from rbft_ray.io.clips import part_files
 from rbft_ray.runtime.failures import cause_line
 from rbft_ray.runtime.progress import StageProgress
 
@@ -178,6 +178,5 @@ def run_blocks(
 
 def read_parts(out: str, table: str, schema: pa.Schema, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Every committed block of a table, in the order of the blocks."""
-    for name in storage.list_files(storage.join(out, table)):
-        if PART_NAME.fullmatch(name):
-            yield storage.read_table(storage.join(out, table, name), schema, columns)
+    for file in part_files(out, table):
+        yield storage.read_table(file, schema, columns)

@@ -15,7 +15,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
-from rbft_ray.io.clips import read_frames
+from rbft_ray.io.clips import read_clip_row, read_frames
 from rbft_ray.runtime import training
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, part
 
@@ -55,11 +55,12 @@ def train(job: TrainJob, needs: Needs) -> Counts:
     if not fitting:
         why = f"; all {len(rejects)} are too long for train.max_tokens" if rejects else ""
         raise DataError(f"{job.stage}: no sample to train on{why}")
+    fitting_job = dataclasses.replace(job, samples=tuple(fitting))
     result = training.fit(
         train_worker,
-        dataclasses.replace(job, samples=tuple(fitting)),
+        fitting_job,
         stage=job.stage,
-        steps=batches.total_steps(len(fitting), job.recipe.epochs, job.recipe.global_batch),
+        steps=fitting_job.steps,
         storage_dir=job.out,
         needs=needs,
         max_failures=job.config.max_failures,
@@ -76,11 +77,12 @@ def _reject_too_long(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str
     prompt_tokens: dict[tuple[int, ...], int] = {}  # by the clip's shape: the video decides the prompt's length
     fitting, rejects = [], []
     for sample in job.samples:
-        clip = read_frames(sample)
-        if clip.frames.shape not in prompt_tokens:
-            encoded = encode_prompts(processor, [clip], [job.prompt])
-            prompt_tokens[clip.frames.shape] = encoded["input_ids"].shape[1]
-        tokens = prompt_tokens[clip.frames.shape] + len(answer_tokens(processor, end_of_turn, sample["answer"]))
+        row = read_clip_row(sample, ["height_px", "width_px", "frame_times_sec"])
+        shape = (len(row["frame_times_sec"]), row["height_px"], row["width_px"])
+        if shape not in prompt_tokens:
+            encoded = encode_prompts(processor, [read_frames(sample)], [job.prompt])
+            prompt_tokens[shape] = encoded["input_ids"].shape[1]
+        tokens = prompt_tokens[shape] + len(answer_tokens(processor, end_of_turn, sample["answer"]))
         if tokens <= job.config.max_tokens:
             fitting.append(sample)
         else:
