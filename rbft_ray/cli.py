@@ -39,6 +39,16 @@ def run(
 
 
 @app.command()
+def preflight(config: Config, overrides: Overrides = None) -> None:
+    """Say how well the base describes your clips, before any training. Exit code 1 where it is not good enough."""
+    from rbft_ray.pipeline.preflight import run_preflight
+    from rbft_ray.pipeline.settings import load_config
+
+    if not run_preflight(load_config(config, overrides or [])):
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     run_dir: Annotated[str, typer.Argument(help="runs/NAME of a finished run, or a model directory with its card")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="such as serve.port=8001")] = None,
@@ -58,6 +68,22 @@ def doctor(
 
     if not examine(quick=quick):
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="predictions.parquet, or runs/NAME:ARM of a finished run")],
+    b: Annotated[str, typer.Argument(help="the same, compared with the first")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare two arms or runs on the test clips that both have: differences with intervals, and McNemar's test."""
+    from rbft_ray.pipeline.compare import compare_files, print_comparison
+
+    found = compare_files(a, b)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_comparison(found)
 
 
 @config_app.command("show")

@@ -1,7 +1,9 @@
 """The classifier card: everything beside the weights that a server needs to answer as evaluation did."""
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rbft_ray.core.errors import DataError
@@ -12,8 +14,43 @@ CARD_FILE = "classifier_card.json"
 CARD_VERSION: Literal[1] = 1
 
 
+class Calibration(BaseModel):
+    """How the scores of `model/scoring.py` become probabilities: softmax(scores / lengths / temperature + ratio).
+
+    label_lengths: what each label's score is divided by, or nothing. temperature: fitted on the validation split.
+    log_prior_ratio: log(prior where the classifier is used / prior in training) of each label, or nothing.
+    abstain_below: below this largest probability the classifier abstains; null: never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_lengths: tuple[int, ...] = ()
+    temperature: float = 1.0
+    log_prior_ratio: tuple[float, ...] = ()
+    abstain_below: float | None = None
+
+    def adjusted(self, scores: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """(clips, labels) float64 whose softmax at `temperature` is the posterior."""
+        values = np.asarray(scores, dtype=np.float64)
+        if self.label_lengths:
+            values = values / np.array(self.label_lengths)
+        if self.log_prior_ratio:
+            values = values + self.temperature * np.array(self.log_prior_ratio)
+        return values
+
+    def posterior(self, scores: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """Class probabilities of (clips, labels) scores in natural logarithm: float64, rows sum to 1."""
+        scaled = self.adjusted(scores) / self.temperature
+        weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return weights / weights.sum(axis=-1, keepdims=True)
+
+    def abstains(self, probabilities: np.ndarray) -> bool:
+        """Whether the largest of (labels,) probabilities is too small."""
+        return self.abstain_below is not None and float(probabilities.max()) < self.abstain_below
+
+
 class ClassifierCard(BaseModel):
-    """`labels` is the order of every probability vector; `temperature` divides the scores before the softmax."""
+    """`labels` is the order of every probability vector."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +66,7 @@ class ClassifierCard(BaseModel):
     base: str
     base_identity: str
     data_identity: str
-    temperature: float = 1.0
+    calibration: Calibration = Calibration()
 
     def task(self) -> Task:
         """The task that the prompts state.

@@ -81,6 +81,11 @@ class RationalizeConfig(Section):
     max_model_len: int = Field(2048, ge=128, json_schema_extra=NO_EFFECT, description="tokens of prompt and answer")
 
 
+class PreflightConfig(Section):
+    clips: int = Field(32, ge=4, description="training clips to examine, about equally many of each class")
+    samples: int = Field(4, ge=1, description="rationales per clip")
+
+
 class LoraConfig(Section):
     r: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
@@ -127,6 +132,21 @@ class EvaluateConfig(Section):
     replicas: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="scoring replicas")
     block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT)
     batch_clips: int = Field(8, ge=1, json_schema_extra=NO_EFFECT, description="clips per forward pass")
+    engine: Literal["transformers", "vllm"] = Field("transformers", description="what computes the scores")
+    length_correction: Literal["none", "per_token"] = Field(
+        "none",
+        description="per_token: a label's score is divided by its number of tokens (for a base that never saw them)",
+    )
+    target_prior: dict[str, float] | None = Field(
+        None, description="share of each class where the classifier is used; null: as in training"
+    )
+    wanted_precision: float | None = Field(
+        None, gt=0, le=1, description="abstain where the answers would be less precise (on the validation split)"
+    )
+    reason_then_label: bool = Field(
+        False, description="also predict by writing a rationale for each clip and reading its answer line"
+    )
+    max_model_len: int = Field(4096, ge=128, json_schema_extra=NO_EFFECT, description="tokens; engine vllm only")
     example_rationales: int = Field(6, ge=0, description="example clips with a rationale in the report")
     max_rationale_tokens: int = Field(160, ge=8)
 
@@ -164,6 +184,7 @@ class RunConfig(Section):
     sampling: SamplingContract = SamplingContract()
     ingest: IngestConfig = IngestConfig()
     rationalize: RationalizeConfig = RationalizeConfig()
+    preflight: PreflightConfig = PreflightConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     serve: ServeConfig = ServeConfig()

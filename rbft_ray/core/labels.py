@@ -125,6 +125,20 @@ def assign_splits(rows: Sequence[Row], *, validation_fraction: float, test_fract
     return out
 
 
+def take_each(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """`count` rows (or all, if there are fewer), about equally many of each label; seeded, in the order of the rows."""
+    waiting = {
+        label: sorted((row["id"] for row in rows if row["label"] == label), key=lambda row_id: _order(seed, row_id))
+        for label in sorted({row["label"] for row in rows})
+    }
+    taken: set[str] = set()
+    while len(taken) < min(count, len(rows)):
+        for ids in waiting.values():
+            if ids and len(taken) < count:
+                taken.add(ids.pop())
+    return [row for row in rows if row["id"] in taken]
+
+
 def limit_rows(rows: Sequence[Row], per_split: int | None, seed: int) -> list[Row]:
     """At most `per_split` rows of each split, a seeded draw that does not depend on the order of the rows."""
     if per_split is None:

@@ -74,16 +74,42 @@ CANDIDATES = _schema(
     ],
 )
 
-PREDICTIONS = _schema(
-    "predictions",
+EXAMINED = _schema(  # preflight
+    "examined",
     [
         ("id", pa.string()),
         ("label", pa.string()),
-        ("split", pa.string()),
+        ("log_probabilities", pa.list_(pa.float64())),  # as in SCORES
+        ("texts", pa.list_(pa.string())),  # sampled rationales
+        ("answers", pa.list_(pa.string())),  # the class that each ends with, else null
+        ("truncated", pa.int64()),
+        ("prompt_tokens", pa.int64()),
+    ],
+)
+
+SCORES = _schema(
+    "scores",
+    [
+        *_ROW,
+        (
+            "log_probabilities",
+            pa.list_(pa.float64()),
+        ),  # (labels,) of each label's tokens, not normalised over the labels
+        ("rationale", pa.string()),  # of the clips that are to be explained, else null
+    ],
+)
+
+PREDICTIONS_FILE = "predictions.parquet"
+PREDICTIONS = _schema(  # of one arm; the metadata hold the label set as JSON (`labels`)
+    "predictions",
+    [
+        *_ROW,
         ("predicted", pa.string()),
-        ("probabilities", pa.list_(pa.float64())),  # (labels,) in the order of the label set
-        ("log_probabilities", pa.list_(pa.float64())),  # (labels,) of each label's tokens, before normalising
-        ("rationale", pa.string()),  # of the example clips, else null
+        ("probabilities", pa.list_(pa.float64())),  # (labels,) calibrated, in the order of the label set
+        ("abstained", pa.bool_()),
+        ("log_probabilities", pa.list_(pa.float64())),  # (labels,) as in SCORES
+        ("rationale", pa.string()),  # as in SCORES
+        ("reasoned", pa.string()),  # the class that the rationale ends with, else null
     ],
 )
 
@@ -92,6 +118,8 @@ REJECTS = _schema(
     [
         ("id", pa.string()),
         ("video", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
         ("stage", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
@@ -100,10 +128,10 @@ REJECTS = _schema(
 
 
 def reject(row: Mapping[str, object], stage: str, reason: Reason, detail: str) -> dict[str, str]:
-    """A row of REJECTS for `row` (with `id` and, where known, `video`)."""
+    """A row of REJECTS for `row` (with `id` and, where known, `video`, `label` and `split`)."""
     return {
         "id": str(row.get("id") or ""),
-        "video": str(row.get("video") or ""),
+        **{name: str(row.get(name) or "") for name in ("video", "label", "split")},
         "stage": stage,
         "reason": reason.value,
         "detail": detail,

@@ -171,9 +171,9 @@ def read_json(uri: str) -> Any:
         raise StorageError(f"{uri}: is no JSON: {error}") from error
 
 
-def write_json(uri: str, value: Any) -> None:
-    """Writes a JSON file atomically, indented, keys in the order given."""
-    write_bytes(uri, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(uri: str, value: Any, indent: int | None = 2) -> None:
+    """Writes a JSON file atomically, keys in the order given; None for `indent`: on one line, for large values."""
+    write_bytes(uri, (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def write_table(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:

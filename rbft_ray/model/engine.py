@@ -1,21 +1,26 @@
-"""Generation behind one protocol: vLLM for many clips, Transformers beside a model that is loaded for scoring anyway."""
+"""Generation and scoring behind one protocol, by vLLM or by Transformers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 
+from rbft_ray.core.trie import tries
 from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.scoring import label_log_probabilities, label_tokens
 from rbft_ray.model.vlm import (
     Vlm,
     best_device,
     encode_prompts,
+    end_of_turn_token,
     load_processor,
     render_prompt,
     to_device,
     video_metadata,
 )
 
+MAX_LOGPROB_TOKENS = 128  # vLLM's limit for `logprob_token_ids` of a request
 # vLLM reads these when it starts, so they go into the environment of the process that holds it.
 VLLM_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 VLLM_ENVIRONMENT = {
@@ -24,6 +29,11 @@ VLLM_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+
+def vllm_environment(gpu: bool) -> dict[str, str]:
+    """Environment variables of a process that will hold a `VllmEngine`."""
+    return VLLM_ENVIRONMENT if gpu else {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT}
 
 
 class Request(NamedTuple):
@@ -45,6 +55,10 @@ class Completion(NamedTuple):
 class Engine(Protocol):
     def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]: ...
 
+    def score(self, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]) -> np.ndarray:
+        """`scoring.label_log_probabilities`: float64 (clips, labels)."""
+        ...
+
 
 class VllmEngine:
     """One vLLM engine in this process. `form`: a regular expression that every answer follows (constrained decoding)."""
@@ -63,8 +77,10 @@ class VllmEngine:
         from vllm import LLM
         from vllm.sampling_params import StructuredOutputsParams
 
+        on_cpu = best_device() == "cpu"
         self._form = StructuredOutputsParams(regex=form) if form else None
         self._processor = load_processor(base, revision)
+        self._end_of_turn = end_of_turn_token(self._processor)
         self._max_model_len = max_model_len
         self._llm = LLM(
             model=base,
@@ -76,7 +92,10 @@ class VllmEngine:
             mm_processor_kwargs={"do_resize": False},
             seed=seed,
             enable_prefix_caching=True,
-            enforce_eager=best_device() == "cpu",  # compiling costs more seconds at start than it saves on a CPU
+            enforce_eager=on_cpu,  # compiling costs more seconds at start than it saves on a CPU
+            # vLLM 0.32 cannot rewind a CPU generator ("CPU Generator does not use offset"), as it does for a seeded request
+            # whose prompt is split over two steps.
+            enable_chunked_prefill=not on_cpu,
         )
 
     def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:
@@ -93,12 +112,8 @@ class VllmEngine:
                 error = f"prompt of {length} + answer of {max_tokens} tokens exceed max_model_len {self._max_model_len}"
                 completions[index] = Completion("", False, length, 0, error)
                 continue
-            metadata = {**video_metadata(request.clip), "do_sample_frames": False}
             prompts.append(
-                {
-                    "prompt": render_prompt(self._processor, request.prompt),
-                    "multi_modal_data": {"video": [(request.clip.frames, metadata)]},
-                }
+                {"prompt": render_prompt(self._processor, request.prompt), "multi_modal_data": _video(request.clip)}
             )
             params.append(
                 SamplingParams(
@@ -119,6 +134,49 @@ class VllmEngine:
             )
         return [completions[index] for index in range(len(requests))]
 
+    def score(self, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]) -> np.ndarray:
+        """One token is asked for after each prefix of the labels, with the log-probabilities of those that may follow; the
+        prefix cache holds the prompt and the video from one to the next."""
+        tokenizer = self._processor.tokenizer
+        prompt_ids = tokenizer(render_prompt(self._processor, prompt), add_special_tokens=False)["input_ids"]
+        answers = label_tokens(self._processor, self._end_of_turn, labels)
+        scores = np.zeros((len(clips), len(labels)))
+        for trie in tries(answers, sum(map(len, answers))):
+            following: dict[int, set[int]] = {}
+            for label, path in zip(trie.labels, trie.paths, strict=True):
+                for node, token in zip(path, answers[label], strict=True):
+                    following.setdefault(node, set()).add(token)
+            asked = [
+                (clip, node, sorted(tokens)[start : start + MAX_LOGPROB_TOKENS])
+                for node, tokens in following.items()  # breadth first: the prompts come before what follows them
+                for clip in range(len(clips))
+                for start in range(0, len(tokens), MAX_LOGPROB_TOKENS)
+            ]
+            found = self._next_tokens([(clips[clip], prompt_ids + trie.prefix(node), ids) for clip, node, ids in asked])
+            known: dict[tuple[int, int], dict[int, float]] = {}
+            for (clip, node, _), values in zip(asked, found, strict=True):
+                known.setdefault((clip, node), {}).update(values)
+            for label, path in zip(trie.labels, trie.paths, strict=True):
+                for clip in range(len(clips)):
+                    steps = zip(path, answers[label], strict=True)
+                    scores[clip, label] = sum(known[clip, node][token] for node, token in steps)
+        return scores
+
+    def _next_tokens(self, asked: Sequence[tuple[ClipFrames, list[int], list[int]]]) -> list[dict[int, float]]:
+        """For each (clip, prompt tokens, tokens asked for): the log-probability of each as the next token."""
+        from vllm import SamplingParams
+
+        prompts = [{"prompt_token_ids": ids, "multi_modal_data": _video(clip)} for clip, ids, _ in asked]
+        params = [
+            SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
+            for *_, tokens in asked
+        ]
+        outputs = self._llm.generate(prompts, params, use_tqdm=False)
+        return [
+            {token: output.outputs[0].logprobs[0][token].logprob for token in tokens}
+            for output, (*_, tokens) in zip(outputs, asked, strict=True)
+        ]
+
     def _prompt_tokens(self, request: Request) -> int:
         count, height, width, _ = request.clip.frames.shape
         video = self._processor.video_processor
@@ -127,11 +185,21 @@ class VllmEngine:
         return len(text["input_ids"]) - 1 + grid // video.merge_size**2
 
 
+def _video(clip: ClipFrames) -> dict[str, Any]:
+    """A sampled clip as vLLM takes it."""
+    return {"video": [(clip.frames, {**video_metadata(clip), "do_sample_frames": False})]}
+
+
 class TransformersEngine:
-    """Generation with a model that is loaded already."""
+    """Generation and scoring with a loaded model, so many clips at a time."""
 
     def __init__(self, vlm: Vlm, batch_clips: int = 8):
         self._vlm, self._batch = vlm, batch_clips
+
+    def score(self, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]) -> np.ndarray:
+        """`scoring.label_log_probabilities` in batches."""
+        parts = [clips[start : start + self._batch] for start in range(0, len(clips), self._batch)]
+        return np.concatenate([label_log_probabilities(self._vlm, part, prompt, labels) for part in parts])
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:

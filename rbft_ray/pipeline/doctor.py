@@ -116,7 +116,7 @@ def check_vllm() -> Finding:
     code = (
         "import os\n"
         "from rbft_ray.model.engine import *\n"
-        "os.environ.update(VLLM_ENVIRONMENT); os.environ.update(VLLM_CPU_ENVIRONMENT)\n"
+        "os.environ.update(vllm_environment(gpu=False))\n"
         "import numpy as np\n"
         f"engine = VllmEngine({str(demo.BASE_DIR)!r}, dtype='float32', max_model_len=512)\n"
         "clip = ClipFrames(np.zeros((8, 84, 84, 3), dtype=np.uint8), 2.0)\n"

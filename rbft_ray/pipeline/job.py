@@ -49,7 +49,7 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
         _print_existing_summary(run_dir)
         return
     if not dry_run:
-        _check_machine(root)
+        check_machine(root)
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
@@ -64,11 +64,13 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
 
 
 def _report_is_current(planned: Plan, root: str, run_dir: str) -> bool:
-    uri = storage.join(run_dir, "run.json")
-    files = ("report.html", "summary.json")
-    if not storage.exists(uri) or not all(storage.exists(storage.join(run_dir, name)) for name in files):
+    from rbft_ray.pipeline.report import FILES
+
+    if not all(storage.exists(storage.join(run_dir, name)) for name in FILES):
         return False
-    return storage.read_json(uri)["steps"] == {step.name: step_dir(root, step) for step in planned.steps}
+    return storage.read_json(storage.join(run_dir, "run.json"))["steps"] == {
+        step.name: step_dir(root, step) for step in planned.steps
+    }
 
 
 def _print_existing_summary(run_dir: str) -> None:
@@ -77,7 +79,7 @@ def _print_existing_summary(run_dir: str) -> None:
     print_summary(storage.read_json(storage.join(run_dir, "summary.json")), storage.join(run_dir, "report.html"))
 
 
-def _check_machine(root: str) -> None:
+def check_machine(root: str) -> None:
     """What must hold before anything long starts: a sound machine and a place that can be written to."""
     probe = storage.join(root, ".rbft-write-test")
     storage.write_bytes(probe, b"")

@@ -1,14 +1,12 @@
 """Whole runs as lists of steps. `plan` is the job: data -> rationales -> stage 1 -> three arms -> evaluation."""
 
-import random
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 from rbft_ray import demo
-from rbft_ray.core.card import CARD_FILE, make_card
-from rbft_ray.core.config import RunConfig, StageRecipe, TrainConfig, result_config
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.config import RunConfig, result_config
+from rbft_ray.core.errors import ConfigError, DataError
+from rbft_ray.core.labels import take_each
 from rbft_ray.core.prompts import (
     Task,
     hinted_rationale_prompt,
@@ -23,11 +21,12 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
+from rbft_ray.pipeline.arms import Arms
 from rbft_ray.pipeline.dataset import Dataset, data_identity, load_dataset, make_task
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts
 from rbft_ray.runtime.session import replica_needs
-from rbft_ray.stages import evaluate, ingest, rationalize, train
+from rbft_ray.stages import ingest, preflight, rationalize
 
 ARMS = ("zero_shot", "direct_sft", "rb_ft")
 
@@ -61,12 +60,64 @@ def plan(config: RunConfig) -> Plan:
         task, sources = make_task(config, dataset.labels), ()
         clips = _ingest_step(config, dataset, task, sources, {"data": data_identity(dataset)})
     rationales = _rationalize_step(config, task, clips, base, identity)
-    arms = _Arms(config, task, base, identity, clips)
+    arms = Arms(config, task, base, identity, clips)
     stage1 = arms.train("train_stage1", config.train.stage1, rationales=rationales)
     direct_sft = arms.train("train_direct_sft", config.train.stage2)
     rb_ft = arms.train("train_rb_ft", config.train.stage2, start=stage1)
+    _check_target_prior(config, task)
     scored = [arms.evaluate(arm, model) for arm, model in zip(ARMS, (None, direct_sft, rb_ft), strict=True)]
     return Plan(config, (*sources, clips, rationales, stage1, direct_sft, rb_ft, *scored), task, base)
+
+
+def _check_target_prior(config: RunConfig, task: Task) -> None:
+    prior = config.evaluate.target_prior
+    if prior is None:
+        return
+    if set(prior) != set(task.labels) or min(prior.values()) <= 0 or abs(sum(prior.values()) - 1) > 1e-6:
+        raise ConfigError(
+            f"evaluate.target_prior: needs a share above 0 for each of {', '.join(task.labels)}, with the sum 1; got {prior}"
+        )
+
+
+def preflight_plan(config: RunConfig) -> Plan:
+    """The steps of `rbft preflight`: the data as in the run, then the untuned base on some training clips."""
+    whole = plan(config)
+    clips = whole.step(MANIFEST_STAGE)
+    identity = base_identity(whole.base, config.model.revision)
+
+    def run(context: StepContext) -> Counts:
+        return preflight.preflight(
+            context.out,
+            take_each(list_clips(context.inputs[clips.name], ["train"]), config.preflight.clips, config.seed),
+            whole.base,
+            config.model,
+            whole.task,
+            config.preflight,
+            config.rationalize,
+            context.needs,
+            seed=config.seed,
+            no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
+        )
+
+    rationale = config.rationalize
+    settings = {
+        "preflight": result_config(config.preflight),
+        "max_tokens": rationale.max_tokens,
+        "temperature": rationale.temperature,
+        "max_model_len": rationale.max_model_len,
+        "dtype": config.model.dtype,
+        "seed": config.seed,
+    }
+    prompts = {"label": prompt_hash(label_prompt(whole.task)), "rationale": prompt_hash(rationale_prompt(whole.task))}
+    step = Step(
+        preflight.STAGE,
+        settings,
+        lambda cluster: replica_needs(rationale.replicas, config.ray, cluster, rationale.tensor_parallel),
+        run,
+        (clips,),
+        {"base": identity, **prompts},
+    )
+    return whole._replace(steps=(*clips.inputs, clips, step))
 
 
 def _demo_task(config: RunConfig) -> Task:
@@ -169,129 +220,3 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         (clips,),
         {"base": identity, **prompts},
     )
-
-
-class _Arms(NamedTuple):
-    """Makes the training and evaluation steps of all arms: same clips, same task, same base."""
-
-    config: RunConfig
-    task: Task
-    base: str
-    identity: str
-    clips: Step
-
-    def train(
-        self, name: str, recipe: StageRecipe, *, rationales: Step | None = None, start: Step | None = None
-    ) -> Step:
-        """A training step: on rationales where given, else on labels; from `start`'s model where given, else from the base."""
-        inputs = tuple(step for step in (self.clips, rationales, start) if step is not None)
-        prompt = rationale_prompt(self.task) if rationales else label_prompt(self.task)
-        settings = {
-            "recipe": result_config(recipe),
-            "train": _shared_settings(self.config.train),
-            "seed": self.config.seed,
-            "labels": self.task.labels,
-        }
-        needs = partial(_group_needs, self.config)
-        run = partial(_run_training, self, name, recipe, prompt, rationales, start)
-        return Step(name, settings, needs, run, inputs, {"base": self.identity, "prompt": prompt_hash(prompt)})
-
-    def evaluate(self, arm: str, model: Step | None) -> Step:
-        """Scores validation and test clips with the arm's model (None: the base)."""
-        name = f"evaluate_{arm}"
-        inputs = (self.clips,) if model is None else (self.clips, model)
-        config = self.config
-
-        def run(context: StepContext) -> Counts:
-            trained = None if model is None else storage.join(context.inputs[model.name], train.MODEL_DIR)
-            return evaluate.evaluate(
-                name,
-                context.out,
-                _with_examples(list_clips(context.inputs[self.clips.name], ["validation", "test"]), config),
-                trained or self.base,
-                config.model,
-                self.task,
-                config.evaluate,
-                context.needs,
-                no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
-            )
-
-        settings = {
-            "evaluate": result_config(config.evaluate),
-            "dtype": config.model.dtype,
-            "labels": self.task.labels,
-            "seed": config.seed,
-        }
-        identities = {"base": self.identity, "prompt": prompt_hash(label_prompt(self.task))}
-        replicas = config.evaluate.replicas
-        return Step(
-            name, settings, lambda cluster: replica_needs(replicas, config.ray, cluster), run, inputs, identities
-        )
-
-
-def _shared_settings(config: TrainConfig) -> dict[str, Any]:
-    settings = result_config(config)
-    for stage in ("stage1", "stage2"):
-        settings.pop(stage)
-    if config.method == "full":
-        settings.pop("lora")
-    return settings
-
-
-def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
-    each = replica_needs(config.train.workers, config.ray, cluster)
-    return Needs(each.workers, each.cpus, each.gpus, gang=True)
-
-
-def _run_training(
-    arms: _Arms,
-    name: str,
-    recipe: StageRecipe,
-    prompt: str,
-    rationales: Step | None,
-    start: Step | None,
-    context: StepContext,
-) -> Counts:
-    config, task = arms.config, arms.task
-    clips = list_clips(context.inputs[arms.clips.name], ["train"])
-    if rationales is not None:
-        texts = rationalize.kept_rationales(context.inputs[rationales.name])
-        samples = [{**clip, "answer": texts[clip["id"]]} for clip in clips if clip["id"] in texts]
-        if not samples:
-            where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
-            raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
-    else:
-        samples = [{**clip, "answer": clip["label"]} for clip in clips]
-    counts = train.train(
-        train.TrainJob(
-            stage=name,
-            base=storage.join(context.inputs[start.name], train.MODEL_DIR) if start else arms.base,
-            revision=None if start else config.model.revision,
-            prompt=prompt,
-            samples=tuple(samples),
-            config=config.train,
-            recipe=recipe,
-            seed=config.seed,
-            out=context.out,
-        ),
-        context.needs,
-    )
-    if rationales is None:
-        card = make_card(
-            name.removeprefix("train_"),
-            task,
-            config.sampling,
-            base=config.model.base,
-            base_identity=arms.identity,
-            data_identity=arms.clips.id,
-        )
-        card_uri = storage.join(context.out, train.MODEL_DIR, CARD_FILE)
-        storage.write_bytes(card_uri, card.model_dump_json(indent=2).encode())
-    return counts
-
-
-def _with_examples(clips: list[dict[str, Any]], config: RunConfig) -> list[dict[str, Any]]:
-    """Marks the seeded example clips of the test split that get a rationale for the report."""
-    test_ids = sorted(clip["id"] for clip in clips if clip["split"] == "test")
-    chosen = set(random.Random(config.seed).sample(test_ids, min(config.evaluate.example_rationales, len(test_ids))))
-    return [{**clip, "explain": clip["id"] in chosen} for clip in clips]

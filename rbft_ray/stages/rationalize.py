@@ -22,7 +22,7 @@ from rbft_ray.core.rationale_checks import check_rationale
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, Reason, reject
 from rbft_ray.io.clips import ClipFrames, read_frames
-from rbft_ray.model.engine import VLLM_CPU_ENVIRONMENT, VLLM_ENVIRONMENT, Completion, Engine, Request, VllmEngine
+from rbft_ray.model.engine import Completion, Engine, Request, VllmEngine, vllm_environment
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_parts, run_blocks
 
 STAGE = "rationalize"
@@ -133,7 +133,7 @@ def rationalize(
         partial(_make_worker, base, model, task, config, seed),
         needs,
         block_rows=config.block_clips,
-        environment=VLLM_ENVIRONMENT if needs.gpus else {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT},
+        environment=vllm_environment(needs.gpus > 0),
         no_progress_timeout_sec=no_progress_timeout_sec,
     )
 

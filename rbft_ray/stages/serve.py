@@ -20,7 +20,6 @@ from rbft_ray.core.prompts import label_prompt, rationale_prompt
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.io.video import VideoError, decode_frames, read_clip
 from rbft_ray.model import engine
-from rbft_ray.model.scoring import label_log_probabilities, posterior
 from rbft_ray.model.vlm import best_device, load
 
 
@@ -42,19 +41,19 @@ class Classifier:
     def __init__(self, model_dir: str, model: ModelConfig, config: ServeConfig):
         self.card = read_card(model_dir)
         self._task, self._config = self.card.task(), config
-        self._vlm = load(model_dir, dtype=model.dtype, device=best_device())
-        self._engine = engine.TransformersEngine(self._vlm)
+        self._engine = engine.TransformersEngine(load(model_dir, dtype=model.dtype, device=best_device()))
 
     def classify(self, video: bytes, *, explain: bool) -> dict[str, Any]:
-        """label, {label: probability}, and a rationale (None without `explain`) for the bytes of a video.
+        """For the bytes of a video: label, whether the classifier abstains, {label: probability}, rationale (None without
+        `explain`).
 
         Raises:
             VideoError: the bytes are no video that can be sampled.
         """
         sampled = read_clip(video, self.card.sampling)
         clip = ClipFrames(decode_frames(sampled.frames), sampled.fps)
-        scores = label_log_probabilities(self._vlm, [clip], label_prompt(self._task), self._task.labels)
-        probabilities = posterior(scores / self.card.temperature)[0]
+        scores = self._engine.score([clip], label_prompt(self._task), self._task.labels)
+        probabilities = self.card.calibration.posterior(scores)[0]
         rationale = None
         if explain:
             request = engine.Request(clip, rationale_prompt(self._task))
@@ -62,6 +61,7 @@ class Classifier:
             rationale = self._engine.generate([request], max_tokens=limit, temperature=0.0)[0].text
         return {
             "label": self._task.labels[int(probabilities.argmax())],
+            "abstained": self.card.calibration.abstains(probabilities),
             "probabilities": dict(zip(self._task.labels, probabilities.tolist(), strict=True)),
             "rationale": rationale,
             "video": {

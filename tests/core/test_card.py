@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rbft_ray.core.card import ClassifierCard, make_card, parse_card
+from rbft_ray.core.card import Calibration, ClassifierCard, make_card, parse_card
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import Task, label_prompt, prompt_hash
 from rbft_ray.core.sampling import SamplingContract
@@ -71,3 +72,24 @@ def test_the_message_of_a_refused_card_is_one_line(card: ClassifierCard) -> None
 def test_a_card_is_frozen(card: ClassifierCard) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         card.temperature = 2.0
+
+
+@pytest.mark.parametrize("shift", [0.0, -1e4, 700.0])
+def test_posterior_is_a_softmax_that_does_not_overflow(shift: float) -> None:
+    expected = np.exp([0.0, -1.0, -2.0]) / np.exp([0.0, -1.0, -2.0]).sum()
+    assert np.allclose(Calibration().posterior(np.array([[0.0, -1.0, -2.0]]) + shift), expected)
+
+
+def test_lengths_temperature_and_priors_enter_the_posterior() -> None:
+    calibration = Calibration(label_lengths=(1, 4), temperature=2.0, log_prior_ratio=(0.0, float(np.log(3))))
+    odds = np.exp(np.array([-1.0, -2.0]) / 2.0) * [1, 3]
+    assert np.allclose(calibration.posterior([[-1.0, -8.0]]), odds / odds.sum())
+    adjusted = calibration.adjusted([[-1.0, -8.0]]) / 2.0
+    assert np.allclose(np.exp(adjusted) / np.exp(adjusted).sum(), odds / odds.sum())
+
+
+def test_a_classifier_abstains_below_its_threshold_only() -> None:
+    probabilities = np.array([0.6, 0.4])
+    assert not Calibration().abstains(probabilities)
+    assert not Calibration(abstain_below=0.6).abstains(probabilities)
+    assert Calibration(abstain_below=0.61).abstains(probabilities)

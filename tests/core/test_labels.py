@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows, take_fraction
+from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows, take_each, take_fraction
 from rbft_ray.core.schema import SPLITS, Reason
 
 FRACTIONS = {"validation_fraction": 0.15, "test_fraction": 0.25}
@@ -214,3 +214,14 @@ def test_a_limit_holds_for_each_split_and_not_by_the_order(limit: int, seed: int
 def test_no_limit_keeps_all_rows() -> None:
     rows = clips({"cat": 5}, "train")
     assert limit_rows(rows, None, 0) == rows
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(6, {"cat": 2, "dog": 2, "owl": 2}), (9, {"cat": 4, "dog": 4, "owl": 1})]
+)
+def test_a_draw_of_each_label_is_even_while_there_are_clips(count: int, expected: dict[str, int]) -> None:
+    rows = clips({"cat": 40, "dog": 10, "owl": 1 if count == 9 else 5})
+    taken = take_each(rows, count, seed=0)
+    assert Counter(found["label"] for found in taken) == expected
+    assert {found["id"] for found in take_each(rows[::-1], count, seed=0)} == {found["id"] for found in taken}
+    assert take_each(rows, 1000, seed=0) == rows

@@ -1,11 +1,14 @@
-"""Label scores equal a full forward pass per label."""
+"""Label scores equal a full forward pass per label, from Transformers and from vLLM."""
 
 import numpy as np
 import pytest
 import torch
 
+from rbft_ray.core.card import Calibration
 from rbft_ray.core.prompts import Task, label_prompt
-from rbft_ray.model.scoring import label_log_probabilities, posterior
+from rbft_ray.model import scoring
+from rbft_ray.model.engine import VllmEngine, vllm_environment
+from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import answer_loss_sum, answer_tokens, encode_prompts, pad_token, with_answers
 
 LABELS = ("Normal", "Normal activity", "no é", "火车 进出")  # a label that is a prefix of another, accents, Chinese
@@ -26,8 +29,8 @@ def test_scores_equal_a_full_forward_pass_per_label(vlm, random_clips):
     prompt = label_prompt(Task(LABELS))
     scores = label_log_probabilities(vlm, random_clips, prompt, LABELS)
     expected = brute_force(vlm, random_clips, prompt, LABELS)
-    assert np.abs(scores - expected).max() < 1e-3
-    assert np.abs(posterior(scores) - posterior(expected)).max() < 1e-3
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+    assert np.abs(Calibration().posterior(scores) - Calibration().posterior(expected)).max() < 1e-3
 
 
 def test_a_clips_score_does_not_depend_on_its_batch(vlm, random_clips):
@@ -43,8 +46,37 @@ def test_labels_of_a_single_token_each(vlm, random_clips):
     assert np.allclose(scores, brute_force(vlm, random_clips[:1], "Which?", labels), atol=1e-3)
 
 
-@pytest.mark.parametrize("shift", [0.0, -1e4, 700.0])
-def test_posterior_is_a_softmax_that_does_not_overflow(shift):
-    scores = np.array([[0.0, -1.0, -2.0]]) + shift
-    expected = np.exp([0.0, -1.0, -2.0]) / np.exp([0.0, -1.0, -2.0]).sum()
-    assert np.allclose(posterior(scores), expected)
+def many_labels(count: int) -> list[str]:
+    """Distinct names that share beginnings."""
+    syllables = ("ka", "lo", "mi", "nu", "re", "sta", "te", "vo", "za", "é")
+    return [" ".join(syllables[int(digit)] for digit in f"{number:03d}") for number in range(count)]
+
+
+@pytest.mark.parametrize("logits_bytes", [1 << 29, 1 << 20])
+def test_a_thousand_labels_in_one_tree_or_in_many(vlm, random_clips, monkeypatch, logits_bytes):
+    monkeypatch.setattr(scoring, "_LOGITS_BYTES", logits_bytes)
+    labels, some = many_labels(1000), [0, 1, 10, 499, 998, 999]
+    scores = label_log_probabilities(vlm, random_clips[:2], "Which?", labels)
+    expected = brute_force(vlm, random_clips[:2], "Which?", [labels[index] for index in some])
+    assert scores.shape == (2, 1000)
+    np.testing.assert_allclose(scores[:, some], expected, rtol=1e-4)
+
+
+def test_two_labels_with_the_same_tokens_are_refused(vlm, random_clips):
+    with pytest.raises(ValueError, match="same tokens"):
+        label_log_probabilities(vlm, random_clips[:1], "Which?", ["a", "b", "a"])
+
+
+@pytest.mark.ray
+def test_vllm_gives_the_same_scores(ray_cluster, vlm, base_dir, random_clips):
+    import ray
+
+    labels = [*LABELS, *many_labels(200)]
+
+    @ray.remote(num_cpus=1, runtime_env={"env_vars": vllm_environment(gpu=False)})
+    def scored() -> np.ndarray:
+        return VllmEngine(base_dir, dtype="float32", max_model_len=512).score(random_clips, "Which?", labels)
+
+    scores, expected = ray.get(scored.remote()), label_log_probabilities(vlm, random_clips, "Which?", labels)
+    np.testing.assert_allclose(scores, expected, rtol=1e-3)
+    assert np.abs(Calibration().posterior(scores) - Calibration().posterior(expected)).max() < 1e-3

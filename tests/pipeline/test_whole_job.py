@@ -14,7 +14,8 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from rbft_ray.core.schema import CANDIDATES, PREDICTIONS
+from rbft_ray.core.schema import CANDIDATES, PREDICTIONS, PREDICTIONS_FILE
+from rbft_ray.io.storage import read_table
 from rbft_ray.runtime.blocks import read_parts
 
 SMALL = [
@@ -65,13 +66,23 @@ def check_outputs(storage: Path, *, train: int, scored: int) -> None:
     assert len(kept) == len(set(kept)) == summary["stages"]["rationalize"]["written"]
     for arm in summary["arms"]:
         assert summary["stages"][f"evaluate_{arm}"]["read"] == scored
-        predicted = [row["id"] for row in rows_of(storage, f"evaluate_{arm}", "predictions", PREDICTIONS)]
-        assert len(predicted) == len(set(predicted)) == scored
+        predicted = predictions(storage, arm)
+        assert len(predicted) == len({row["id"] for row in predicted}) == scored
+        metrics = json.loads(found(storage, f"evaluate_{arm}-*/metrics.json")[0].read_text())
+        assert metrics["splits"]["test"]["scores"]["accuracy"] == summary["arms"][arm]["accuracy"]
     report = (storage / "demo" / "report.html").read_text()
     assert "RB-FT" in report
-    assert report.count("data:image/jpeg;base64,") == 2 * 8  # two example clips of eight frames
+    wrong = sum(row["predicted"] != row["label"] for row in predictions(storage, "rb_ft") if row["split"] == "test")
+    assert report.count("data:image/jpeg;base64,") == 8 * (
+        2 + min(6, wrong)
+    )  # examples and worst mistakes, eight frames
     card = json.loads(found(storage, "train_rb_ft-*/model/classifier_card.json")[0].read_text())
     assert card["labels"] == summary["labels"]
+    assert card["calibration"] == json.loads(found(storage, "evaluate_rb_ft-*/calibration.json")[0].read_text())
+
+
+def predictions(storage: Path, arm: str) -> list[dict]:
+    return read_table(str(found(storage, f"evaluate_{arm}-*/{PREDICTIONS_FILE}")[0]), PREDICTIONS).to_pylist()
 
 
 def rows_of(storage: Path, step: str, table: str, schema: pa.Schema) -> list[dict]:

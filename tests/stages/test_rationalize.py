@@ -12,11 +12,10 @@ from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, REJECTS
 from rbft_ray.io.clips import read_frames
 from rbft_ray.model.engine import (
-    VLLM_CPU_ENVIRONMENT,
-    VLLM_ENVIRONMENT,
     Request,
     TransformersEngine,
     VllmEngine,
+    vllm_environment,
 )
 from rbft_ray.runtime.blocks import read_parts
 from rbft_ray.stages.rationalize import kept_rationales, rationalize, request_seed
@@ -59,9 +58,10 @@ def vllm_answers(clips, base_dir, task):
     requests = [Request(read_frames(clip), rationale_prompt(task)) for clip in clips[:4]]
     too_long = Request(requests[0].clip, "word " * 600)
 
-    @ray.remote(num_cpus=1, runtime_env={"env_vars": {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT}})
+    @ray.remote(num_cpus=1, runtime_env={"env_vars": vllm_environment(gpu=False)})
     def answer():
         engine = VllmEngine(base_dir, dtype="float32", max_model_len=512)
+        engine.generate(requests * 4, max_tokens=2, temperature=0.7)  # more than one step's tokens, seeded
         return engine.generate([*requests, too_long], max_tokens=60, temperature=0.0)
 
     return requests, ray.get(answer.remote())

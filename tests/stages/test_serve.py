@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from rbft_ray.core.card import CARD_FILE, make_card
+from rbft_ray.core.card import CARD_FILE, Calibration, make_card
 from rbft_ray.core.config import ModelConfig, ServeConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import Task, label_prompt
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.io.video import decode_frames, read_clip
-from rbft_ray.model.scoring import label_log_probabilities, posterior
+from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.stages.serve import Classifier, ServeArguments, application, http_app
 
 TASK = Task(("calm", "busy"), {"calm": "Nothing moves."})
 SAMPLING = SamplingContract(max_pixels=84 * 84)
+CALIBRATION = Calibration(temperature=3.0, log_prior_ratio=(0.5, -0.5), abstain_below=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, base_dir: str) -> Path:
     folder = tmp_path_factory.mktemp("classifier") / "model"
     shutil.copytree(base_dir, folder)
     card = make_card("rb_ft", TASK, SAMPLING, base="demo", base_identity="b", data_identity="d")
-    (folder / CARD_FILE).write_text(card.model_dump_json())
+    (folder / CARD_FILE).write_text(card.model_copy(update={"calibration": CALIBRATION}).model_dump_json())
     return folder
 
 
@@ -55,9 +56,11 @@ def test_form_and_raw_body_give_the_same_answer(client, video):
 def test_served_probabilities_equal_offline_ones(client, video, vlm):
     clip = read_clip(video, SAMPLING)
     frames = ClipFrames(decode_frames(clip.frames), clip.fps)
-    offline = posterior(label_log_probabilities(vlm, [frames], label_prompt(TASK), TASK.labels))[0]
+    scores = label_log_probabilities(vlm, [frames], label_prompt(TASK), TASK.labels)
+    offline = CALIBRATION.posterior(scores)[0]
     served = client.post("/v1/classify?explain=false", content=video).json()
     assert served["rationale"] is None
+    assert served["abstained"] is True
     assert np.allclose(offline, [served["probabilities"][label] for label in TASK.labels], atol=1e-3)
 
 

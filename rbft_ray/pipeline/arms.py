@@ -1,0 +1,162 @@
+"""The steps of the arms: training and evaluation, made from one configuration so that the arms differ in one thing only."""
+
+import random
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from rbft_ray.core.card import CARD_FILE, Calibration, make_card, parse_card
+from rbft_ray.core.config import RunConfig, StageRecipe, TrainConfig, result_config
+from rbft_ray.core.errors import DataError
+from rbft_ray.core.prompts import Task, label_prompt, prompt_hash, rationale_prompt
+from rbft_ray.core.resources import Needs
+from rbft_ray.core.schema import REJECTS
+from rbft_ray.io import storage
+from rbft_ray.io.clips import list_clips
+from rbft_ray.pipeline.step import Step, StepContext
+from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_parts
+from rbft_ray.runtime.session import replica_needs
+from rbft_ray.stages import evaluate, rationalize, train
+
+
+class Arms(NamedTuple):
+    """Makes the training and evaluation steps of all arms: same clips, same task, same base."""
+
+    config: RunConfig
+    task: Task
+    base: str
+    identity: str
+    clips: Step
+
+    def train(
+        self, name: str, recipe: StageRecipe, *, rationales: Step | None = None, start: Step | None = None
+    ) -> Step:
+        """A training step: on rationales where given, else on labels; from `start`'s model where given, else from the base."""
+        inputs = tuple(step for step in (self.clips, rationales, start) if step is not None)
+        prompt = rationale_prompt(self.task) if rationales else label_prompt(self.task)
+        settings = {
+            "recipe": result_config(recipe),
+            "train": _shared_settings(self.config.train),
+            "seed": self.config.seed,
+            "labels": self.task.labels,
+        }
+        needs = partial(_group_needs, self.config)
+        run = partial(_run_training, self, name, recipe, prompt, rationales, start)
+        return Step(name, settings, needs, run, inputs, {"base": self.identity, "prompt": prompt_hash(prompt)})
+
+    def evaluate(self, arm: str, model: Step | None) -> Step:
+        """Scores validation and test clips with the arm's model (None: the base); the model's card gets the calibration."""
+        name = f"evaluate_{arm}"
+        inputs = (self.clips,) if model is None else (self.clips, model)
+        config = self.config
+
+        def run(context: StepContext) -> Counts:
+            trained = None if model is None else storage.join(context.inputs[model.name], train.MODEL_DIR)
+            ingested = context.inputs[self.clips.name]
+            refused = [row for part in read_parts(ingested, REJECTS_TABLE, REJECTS) for row in part.to_pylist()]
+            counts = evaluate.evaluate(
+                name,
+                context.out,
+                _with_examples(list_clips(ingested, ["validation", "test"]), config),
+                trained or self.base,
+                config.model,
+                self.task,
+                config.evaluate,
+                context.needs,
+                train_labels=[clip["label"] for clip in list_clips(ingested, ["train"])],
+                refused=refused,
+                seed=config.seed,
+                no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
+            )
+            if trained is not None:
+                _calibrate_card(storage.join(trained, CARD_FILE), storage.join(context.out, evaluate.CALIBRATION_FILE))
+            return counts
+
+        settings = {
+            "evaluate": result_config(config.evaluate),
+            "dtype": config.model.dtype,
+            "labels": self.task.labels,
+            "seed": config.seed,
+        }
+        identities = {"base": self.identity, "prompt": prompt_hash(label_prompt(self.task))}
+        replicas = config.evaluate.replicas
+        return Step(
+            name, settings, lambda cluster: replica_needs(replicas, config.ray, cluster), run, inputs, identities
+        )
+
+
+def _calibrate_card(card_uri: str, calibration_uri: str) -> None:
+    """Puts a calibration into a classifier card."""
+    card = parse_card(storage.read_bytes(card_uri), card_uri)
+    calibrated = card.model_copy(update={"calibration": Calibration.model_validate(storage.read_json(calibration_uri))})
+    storage.write_bytes(card_uri, calibrated.model_dump_json(indent=2).encode())
+
+
+def _shared_settings(config: TrainConfig) -> dict[str, Any]:
+    settings = result_config(config)
+    for stage in ("stage1", "stage2"):
+        settings.pop(stage)
+    if config.method == "full":
+        settings.pop("lora")
+    return settings
+
+
+def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
+    each = replica_needs(config.train.workers, config.ray, cluster)
+    return Needs(each.workers, each.cpus, each.gpus, gang=True)
+
+
+def _run_training(
+    arms: Arms,
+    name: str,
+    recipe: StageRecipe,
+    prompt: str,
+    rationales: Step | None,
+    start: Step | None,
+    context: StepContext,
+) -> Counts:
+    config, task = arms.config, arms.task
+    clips = list_clips(context.inputs[arms.clips.name], ["train"])
+    if rationales is not None:
+        texts = rationalize.kept_rationales(context.inputs[rationales.name])
+        samples = [{**clip, "answer": texts[clip["id"]]} for clip in clips if clip["id"] in texts]
+        if not samples:
+            where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
+            raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
+    else:
+        samples = [{**clip, "answer": clip["label"]} for clip in clips]
+    counts = train.train(
+        train.TrainJob(
+            stage=name,
+            base=storage.join(context.inputs[start.name], train.MODEL_DIR) if start else arms.base,
+            revision=None if start else config.model.revision,
+            prompt=prompt,
+            samples=tuple(samples),
+            config=config.train,
+            recipe=recipe,
+            seed=config.seed,
+            out=context.out,
+        ),
+        context.needs,
+    )
+    if rationales is None:
+        card = make_card(
+            name.removeprefix("train_"),
+            task,
+            config.sampling,
+            base=config.model.base,
+            base_identity=arms.identity,
+            data_identity=arms.clips.id,
+        )
+        card_uri = storage.join(context.out, train.MODEL_DIR, CARD_FILE)
+        storage.write_bytes(card_uri, card.model_dump_json(indent=2).encode())
+    return counts
+
+
+def _with_examples(clips: list[dict[str, Any]], config: RunConfig) -> list[dict[str, Any]]:
+    """Marks the clips that get a rationale: seeded examples of the test split for the report, or all."""
+    if config.evaluate.reason_then_label:
+        return [{**clip, "explain": True} for clip in clips]
+    test_ids = sorted(clip["id"] for clip in clips if clip["split"] == "test")
+    chosen = set(random.Random(config.seed).sample(test_ids, min(config.evaluate.example_rationales, len(test_ids))))
+    return [{**clip, "explain": clip["id"] in chosen} for clip in clips]
