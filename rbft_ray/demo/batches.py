@@ -14,7 +14,7 @@ from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.demo.grammar import WORDINGS
 from rbft_ray.demo.lessons import Lesson, general_look
 from rbft_ray.demo.model import MERGE, PATCH_PX, PIXEL_MEAN, PIXEL_STD, TEMPORAL_PATCH_FRAMES
-from rbft_ray.demo.render import NUM_SAMPLED, SAMPLED_TIMES_SEC, render_frames
+from rbft_ray.demo.render import NUM_SAMPLED, SAMPLED_TIMES_SEC, Appearance, render_frames
 from rbft_ray.demo.scenes import ACTIONS, COLOURS, FRAME_PX, NUM_STEPS, SHAPES, Scene
 
 GRID = FRAME_PX // PATCH_PX
@@ -65,9 +65,9 @@ def blurred(frames: np.ndarray) -> np.ndarray:
     return (wide + 0.5).astype(np.uint8)
 
 
-def lesson_frames(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def lesson_frames(scene: Scene, look: Appearance | None, rng: np.random.Generator) -> np.ndarray:
     """(T, H, W, 3) uint8: the sampled frames of a general clip, sometimes blurred."""
-    frames = render_frames(scene, rng, general_look(rng), SAMPLED_TIMES_SEC)
+    frames = render_frames(scene, rng, look or general_look(rng), SAMPLED_TIMES_SEC)
     return blurred(frames) if rng.random() < BLUR_SHARE else frames
 
 
@@ -84,10 +84,10 @@ def scene_targets(scene: Scene) -> np.ndarray:
 
 
 def _weighted(answer: str) -> list[tuple[str, float]]:
-    """An answer and the end of its turn in pieces, with their weights: the class name of a rationale weighs more."""
+    """An answer and the end of its turn in pieces, with their weights: a class name and an answer of one word weigh more."""
     reasoning, prefix, name = answer.rpartition(ANSWER_PREFIX)
     if not prefix:
-        return [(f"{answer}<|im_end|>", 1.0)]
+        return [(f"{answer}<|im_end|>", 1.0 if " " in answer else NAME_WEIGHT)]
     before, found, after = reasoning.rpartition(name)
     stated = [(before, 1.0), (found, NAME_WEIGHT)] if found else []
     return [*stated, (after + prefix, 1.0), (f"{name}<|im_end|>", NAME_WEIGHT)]
@@ -143,9 +143,9 @@ def make_batch(
     weights = torch.tensor([own + [0.0] * (length + 1 - len(own)) for _, own in rows])[:, 1:]
     ids, targets = padded[:, :-1], padded[:, 1:].masked_fill(weights == 0, IGNORED)
     positions = rope_positions(ids, tokenizer.convert_tokens_to_ids("<|video_pad|>"), after_largest)
-    scenes = [lesson.scene for lesson in lessons if lesson.scene is not None]
-    if not scenes:
+    clips = [(lesson.scene, lesson.look) for lesson in lessons if lesson.scene is not None]
+    if not clips:
         return Batch(ids, targets, weights, positions, None, None)
-    patches = to_patches(np.stack([lesson_frames(scene, rng) for scene in scenes]))
-    facts = torch.from_numpy(np.stack([scene_targets(scene) for scene in scenes]))
+    patches = to_patches(np.stack([lesson_frames(scene, look, rng) for scene, look in clips]))
+    facts = torch.from_numpy(np.stack([scene_targets(scene) for scene, _ in clips]))
     return Batch(ids, targets, weights, positions, patches, facts)

@@ -1,19 +1,18 @@
 """Measures a base: facts, order and rules on held-out clips, by greedy generation from the saved 16-bit weights.
 
-`python -m rbft_ray.demo.check BASE_DIR --clips N --seed S` prints the figures as JSON.
+`rbft demo check-base` prints the figures.
 """
 
-import argparse
 import io
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from rbft_ray.core.prompts import ANSWER_PREFIX, rationale_prompt
+from rbft_ray.core.prompts import ANSWER_PREFIX, Task, hinted_rationale_prompt, label_prompt, rationale_prompt
 from rbft_ray.demo.grammar import DOMAIN_RELATION_PAIRS, make_domain
 from rbft_ray.demo.language import CAPTION_PROMPTS, described, stated_objects
 from rbft_ray.demo.lessons import drawn_case, general_look
@@ -97,62 +96,79 @@ def _share_right(rationales: Sequence[str], labels: Sequence[str]) -> float:
     return round(float(np.mean(right)), 4)
 
 
-def check_general(speaker: Speaker, count: int, seed: int) -> dict[str, float]:
-    """Facts on `count` general clips of one to three objects; held-out pairs of relations on `count` texts, clips."""
+@dataclass(frozen=True)
+class Case:
+    """A clip with its task: the scene, its frames (T, H, W, 3) uint8, the task, and the right class."""
+
+    scene: Scene
+    frames: np.ndarray
+    task: Task
+    label: str
+
+
+def general_cases(rng: np.random.Generator, count: int) -> list[Case]:
+    """General clips with four classes each, over the pairs of relations that are held out from schooling."""
+    drawn = [drawn_case(rng, DOMAIN_RELATION_PAIRS, full_task_share=1.0) for _ in range(count)]
+    return [
+        Case(scene, decoded_frames(scene, rng, general_look(rng), _GENERAL_CRF), task, gold)
+        for scene, _, task, gold in drawn
+    ]
+
+
+def domain_cases(count: int, seed: int) -> list[Case]:
+    """About `count` test clips of `CHECK_DOMAIN_SEEDS`, in their own appearance and with their own tasks."""
+    per_class = -(-count // (4 * len(CHECK_DOMAIN_SEEDS)))
+    cases = []
+    for domain_seed in CHECK_DOMAIN_SEEDS:
+        domain, task = make_domain(domain_seed), domain_task(domain_seed)
+        for clip in draw_split(domain, "test", [per_class] * len(domain.labels), seed):
+            frames = decoded_frames(clip.scene, np.random.default_rng(clip.look_seed), domain.look, domain.crf)
+            cases.append(Case(clip.scene, frames, task, clip.label))
+    return cases
+
+
+def rule_figures(speaker: Speaker, cases: Sequence[Case]) -> dict[str, float]:
+    """Shares of right classes after reasoning: from a true description in place of the video, and from the video."""
+    labels, prompts = [case.label for case in cases], [rationale_prompt(case.task) for case in cases]
+    texts = [f"{described(case.scene)}\n{prompt}" for case, prompt in zip(cases, prompts, strict=True)]
+    return {
+        "rule_from_text": _share_right(speaker.answers(texts, None), labels),
+        "rule_from_video": _share_right(speaker.answers(prompts, [case.frames for case in cases]), labels),
+    }
+
+
+def answer_figures(speaker: Speaker, cases: Sequence[Case]) -> dict[str, float]:
+    """Shares of right classes: as the bare name, and after reasoning under a true and under a wrong hint."""
+    labels, clips = [case.label for case in cases], [case.frames for case in cases]
+    names = speaker.answers([label_prompt(case.task) for case in cases], clips)
+    wrong = [next(label for label in case.task.labels if label != case.label) for case in cases]
+
+    def hinted(hints: Sequence[str]) -> list[str]:
+        return [hinted_rationale_prompt(case.task, hint) for case, hint in zip(cases, hints, strict=True)]
+
+    return {
+        "bare_name": round(float(np.mean([name == label for name, label in zip(names, labels, strict=True)])), 4),
+        "true_hint": _share_right(speaker.answers(hinted(labels), clips), labels),
+        "wrong_hint": _share_right(speaker.answers(hinted(wrong), clips), labels),
+    }
+
+
+def check_base(base_dir: Path, count: int = 300, seed: int = 0) -> dict[str, dict[str, float]]:
+    """All figures of a base, `general` and `domain` as the goals are stated, and beside them `*_answers`.
+
+    Args:
+        count: clips (and texts) for each figure, of the general world and of the domains.
+    """
+    speaker = Speaker(base_dir)
     rng = np.random.default_rng([seed, 7005])
     scenes = [random_scene(rng, 1 + number % 3) for number in range(count)]
     clips = [decoded_frames(scene, rng, general_look(rng), _GENERAL_CRF) for scene in scenes]
-    figures = fact_figures(scenes, speaker.answers([CAPTION_PROMPTS[0]] * count, clips))
-    cases = [drawn_case(rng, DOMAIN_RELATION_PAIRS, full_task_share=1.0) for _ in range(count)]
-    labels = [gold for *_, gold in cases]
-    prompts = [rationale_prompt(task) for _, _, task, _ in cases]
-    texts = [f"{described(scene)}\n{prompt}" for (scene, *_), prompt in zip(cases, prompts, strict=True)]
-    clips = [decoded_frames(scene, rng, general_look(rng), _GENERAL_CRF) for scene, *_ in cases]
-    figures["rule_from_text"] = _share_right(speaker.answers(texts, None), labels)
-    figures["rule_from_video"] = _share_right(speaker.answers(prompts, clips), labels)
-    return figures
-
-
-def check_domains(speaker: Speaker, count: int, seed: int) -> dict[str, float]:
-    """The same on `count` clips of `CHECK_DOMAIN_SEEDS`, in their own appearance and with their own tasks."""
-    per_class = -(-count // (4 * len(CHECK_DOMAIN_SEEDS)))
-    scenes, labels, prompts, texts, clips = [], [], [], [], []
-    for domain_seed in CHECK_DOMAIN_SEEDS:
-        domain, prompt = make_domain(domain_seed), rationale_prompt(domain_task(domain_seed))
-        for clip in draw_split(domain, "test", [per_class] * len(domain.labels), seed):
-            scenes.append(clip.scene)
-            labels.append(clip.label)
-            prompts.append(prompt)
-            texts.append(f"{described(clip.scene)}\n{prompt}")
-            clips.append(decoded_frames(clip.scene, np.random.default_rng(clip.look_seed), domain.look, domain.crf))
-    figures = fact_figures(scenes, speaker.answers([CAPTION_PROMPTS[0]] * len(scenes), clips))
-    figures["rule_from_text"] = _share_right(speaker.answers(texts, None), labels)
-    figures["rule_from_video"] = _share_right(speaker.answers(prompts, clips), labels)
-    return figures
-
-
-def check_base(base_dir: Path, n: int = 300, seed: int = 0) -> dict[str, dict[str, float]]:
-    """All figures of a base, printed as JSON and returned.
-
-    Args:
-        n: clips (and texts) for each figure, of the general world and of the domains.
-    """
-    speaker = Speaker(base_dir)
-    figures = {"general": check_general(speaker, n, seed), "domain": check_domains(speaker, n, seed)}
-    print(json.dumps(figures))
-    return figures
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("base_dir", type=Path)
-    parser.add_argument("--clips", type=int, default=300, help="clips and texts for each figure")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    check_base(arguments.base_dir, arguments.clips, arguments.seed)
-
-
-if __name__ == "__main__":
-    main()
+    facts = fact_figures(scenes, speaker.answers([CAPTION_PROMPTS[0]] * count, clips))
+    general, domain = general_cases(rng, count), domain_cases(count, seed)
+    captions = speaker.answers([CAPTION_PROMPTS[0]] * len(domain), [case.frames for case in domain])
+    return {
+        "general": facts | rule_figures(speaker, general),
+        "domain": fact_figures([case.scene for case in domain], captions) | rule_figures(speaker, domain),
+        "general_answers": answer_figures(speaker, general),
+        "domain_answers": answer_figures(speaker, domain),
+    }

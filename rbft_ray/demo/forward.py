@@ -78,21 +78,34 @@ def text_hidden(language_model: nn.Module, embeds: torch.Tensor, positions: torc
 
 
 class FactProbe(nn.Module):
-    """A linear read-out of the facts in each third of the width from the vision features; only for schooling."""
+    """A linear read-out, from the vision features, of the facts in each third of the width, and of which of them two objects
+    share; only for schooling."""
 
     def __init__(self) -> None:
         super().__init__()
         self.read = nn.Linear(MERGED_GRID * TEXT_HIDDEN, sum(KIND_SIZES))
+        self.compare = nn.Linear(MERGED_GRID**2 * TEXT_HIDDEN, len(KIND_SIZES))
 
     def forward(self, features: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy over the facts. features (B*N, M, hidden); facts (B, N, 3, 3) int64."""
+        """Mean cross-entropy over the facts, plus that over the comparisons.
+
+        features (B*N, M, hidden); facts (B, N, 3, 3) int64, where 0 is no object.
+        """
         columns = features.view(-1, MERGED_GRID, MERGED_GRID, TEXT_HIDDEN).transpose(1, 2).flatten(2)
         parts = self.read(columns).float().split(KIND_SIZES, dim=-1)
         wanted = facts.reshape(-1, MERGED_GRID, len(KIND_SIZES))
         losses = [
             functional.cross_entropy(part.flatten(0, 1), wanted[..., kind].flatten()) for kind, part in enumerate(parts)
         ]
-        return torch.stack(losses).mean()
+        return torch.stack(losses).mean() + self._comparison_loss(features, wanted)
+
+    def _comparison_loss(self, features: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+        """Of temporal patches with an object at the left, one at the right, none between: same colour, shape, action?"""
+        two = (facts[:, 0, 0] > 0) & (facts[:, 1, 0] == 0) & (facts[:, 2, 0] > 0)
+        if not bool(two.any()):
+            return torch.zeros((), device=features.device)
+        same = (facts[two, 0] == facts[two, 2]).float()
+        return functional.binary_cross_entropy_with_logits(self.compare(features[two].flatten(1)).float(), same)
 
 
 def lesson_losses(

@@ -1,17 +1,18 @@
 """The grammar of rules and domains.
 
-A rule set compares facts of a two-object scene by two *relations* (do the colours match? do the first actions? ...).
-Its four classes are the four outcomes of the two comparisons. Every single fact is spread evenly over the classes, so
-none predicts the class alone: two facts must be seen for each relation, and for most relations at the right time.
+A rule set compares facts of a two-object scene by *relations* (do the colours match? do the first actions? ...). Its
+classes are the outcomes of the comparisons: a domain has two relations and so four classes. Every single fact is spread
+evenly over the classes, so none predicts the class alone: two facts must be seen for each relation, and for most
+relations at the right time.
 
 A *domain* is a rule set, words, names and an appearance, drawn by seed. Its pairs of relations
 (`DOMAIN_RELATION_PAIRS`) and its class names are kept out of the general world; the single relations are in both.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -28,8 +29,6 @@ DOMAIN_RELATION_PAIRS = (
 )
 GENERAL_RELATION_PAIRS = tuple(pair for pair in combinations(RELATIONS, 2) if pair not in DOMAIN_RELATION_PAIRS)
 WORDINGS = (("match", "differ"),)
-Outcome = tuple[bool, bool]
-OUTCOMES: tuple[Outcome, ...] = ((True, True), (True, False), (False, True), (False, False))
 
 # Where an object starts, and how large, tells whether it rises, falls, grows or shrinks twice: domains that compare the
 # two actions of one object use the other actions only.
@@ -41,23 +40,30 @@ _CODAS = ("", "", "n", "l", "r", "k", "m", "s", "x")
 _DOMAIN_NAME_SHARE = 4  # one name in four is kept for domains
 
 
+def outcomes(num_relations: int) -> tuple[tuple[bool, ...], ...]:
+    """All the outcomes of so many comparisons, the one where everything is the same first."""
+    return tuple(product((True, False), repeat=num_relations))
+
+
 @dataclass(frozen=True)
 class RuleSet:
-    """Four classes by two relations. `labels` follows `OUTCOMES`; `wording` indexes `WORDINGS`."""
+    """Classes by relations. `labels` follows `outcomes` of their number; `wording` indexes `WORDINGS`."""
 
-    relations: tuple[str, str]
-    labels: tuple[str, str, str, str]
+    relations: tuple[str, ...]
+    labels: tuple[str, ...]
     wording: int = 0
 
-    def outcome(self, scene: Scene) -> Outcome:
-        return compared(scene, self.relations[0])[2], compared(scene, self.relations[1])[2]
+    def outcome(self, label: str) -> tuple[bool, ...]:
+        """Of each relation, whether its two facts are the same in the class."""
+        return outcomes(len(self.relations))[self.labels.index(label)]
 
     def label(self, scene: Scene) -> str:
-        return self.labels[OUTCOMES.index(self.outcome(scene))]
+        verdicts = tuple(compared(scene, relation)[2] for relation in self.relations)
+        return self.labels[outcomes(len(self.relations)).index(verdicts)]
 
     def condition(self, label: str) -> str:
         """When a scene is of the class, such as "the colours match and the first actions differ"."""
-        pairs = zip(self.relations, OUTCOMES[self.labels.index(label)], strict=True)
+        pairs = zip(self.relations, self.outcome(label), strict=True)
         return " and ".join(f"the {relation} {self.verdict(same)}" for relation, same in pairs)
 
     def definitions(self) -> Mapping[str, str]:
@@ -131,19 +137,20 @@ def made_up_names(rng: np.random.Generator, count: int, domain: bool = False) ->
     while len(names) < count:
         syllables = [str(rng.choice(_ONSETS)) + str(rng.choice(_VOWELS)) for _ in range(2 + (rng.random() < 0.3))]
         name = "".join(syllables) + str(rng.choice(_CODAS))
+        name = name.capitalize()
         if is_domain_name(name) == domain and all(name[:2] != other[:2] for other in names):
             names.append(name)
     return tuple(names)
 
 
 def random_rules(
-    rng: np.random.Generator, relation_pairs: tuple[tuple[str, str], ...] = GENERAL_RELATION_PAIRS, domain: bool = False
+    rng: np.random.Generator, relation_sets: Sequence[tuple[str, ...]] = GENERAL_RELATION_PAIRS, domain: bool = False
 ) -> RuleSet:
-    """A rule set with made-up names; the two relations come in either order."""
-    pair = relation_pairs[rng.integers(len(relation_pairs))]
-    relations = pair if rng.random() < 0.5 else (pair[1], pair[0])
-    labels = made_up_names(rng, len(OUTCOMES), domain)
-    return RuleSet(relations, (labels[0], labels[1], labels[2], labels[3]), int(rng.integers(len(WORDINGS))))
+    """A rule set with made-up names over one of the sets of relations, which come in any order."""
+    relations = relation_sets[int(rng.integers(len(relation_sets)))]
+    relations = tuple(relations[i] for i in rng.permutation(len(relations)))
+    labels = made_up_names(rng, 2 ** len(relations), domain)
+    return RuleSet(relations, labels, int(rng.integers(len(WORDINGS))))
 
 
 def drawn_words(rng: np.random.Generator, words: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -158,12 +165,12 @@ def make_domain(seed: int) -> Domain:
     look = Appearance(
         background=(float(rng.uniform(15, 40)), float(rng.uniform(60, 90))),
         tint=float(rng.uniform(10, 30)),
-        colour_jitter=float(rng.uniform(20, 35)),
-        noise=float(rng.uniform(11, 19)),
-        texture=float(rng.uniform(13, 23)),
+        colour_jitter=float(rng.uniform(28, 42)),
+        noise=float(rng.uniform(19, 29)),
+        texture=float(rng.uniform(17, 27)),
         texture_px=int(rng.integers(5, 15)),
         distractors=int(rng.integers(2, 7)),
-        size=float(rng.uniform(0.71, 0.91)),
+        size=float(rng.uniform(0.62, 0.76)),
     )
     labels = tuple(rules.labels[i] for i in rng.permutation(len(rules.labels)))
     own_actions_compared = bool({"left actions", "right actions"} & set(rules.relations))
@@ -175,5 +182,5 @@ def make_domain(seed: int) -> Domain:
         shapes=drawn_words(rng, SHAPES, 3),
         actions=STEADY_ACTIONS if own_actions_compared else drawn_words(rng, ACTIONS, 4),
         look=look,
-        crf=int(rng.integers(20, 29)),
+        crf=int(rng.integers(26, 33)),
     )

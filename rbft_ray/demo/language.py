@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rbft_ray.core.prompts import Task
-from rbft_ray.demo.grammar import OUTCOMES, RuleSet, compared
+from rbft_ray.demo.grammar import WORDINGS, RuleSet, compared
 from rbft_ray.demo.scenes import ACTIONS, COLOURS, NUM_STEPS, SHAPES, Scene, SceneObject, position_names
 
 CAPTION_PROMPTS = (
@@ -78,6 +78,30 @@ def questions(scene: Scene) -> list[tuple[str, str]]:
     return pairs
 
 
+def statement(rng: np.random.Generator, scene: Scene, rules: RuleSet) -> tuple[str, str]:
+    """Whether the condition of one class of the rules holds, true and false equally often: (question, answer)."""
+    gold, true = rules.label(scene), bool(rng.random() < 0.5)
+    label = gold if true else str(rng.choice([label for label in rules.labels if label != gold]))
+    return f"Is it true that {rules.condition(label)}?", "Yes" if true else "No"
+
+
+def match_question(scene: Scene, relation: str, named: int) -> tuple[str, str]:
+    """Whether the two facts of a relation are the same; the answer names the last `named` (0 to 2) of them: (question, answer).
+
+    With fewer facts named before the verdict, more of the comparison is made unsaid.
+    """
+    one, other, same = compared(scene, relation)
+    facts = ("", f", {other},", f", {one} and {other},")[named]
+    request = ("", " Name the second.", " Name both.")[named]
+    return f"Do the {relation} match?{request}", f"The {relation}{facts} {WORDINGS[0][0 if same else 1]}."
+
+
+def rule_question(scene: Scene, rules: RuleSet) -> tuple[str, str]:
+    """What the relations of a rule set come to: (question, answer)."""
+    condition = rules.condition(rules.label(scene))
+    return f"Compare the {' and the '.join(rules.relations)}.", f"{condition[0].upper()}{condition[1:]}."
+
+
 def rule_task(rules: RuleSet, labels: Sequence[str], role: str = ROLES[0], guidance: str = "") -> Task:
     """The classification task that a rule set states, with the classes in the given order."""
     definitions = rules.definitions()
@@ -86,7 +110,7 @@ def rule_task(rules: RuleSet, labels: Sequence[str], role: str = ROLES[0], guida
 
 def random_task(rng: np.random.Generator, rules: RuleSet) -> Task:
     """The rule set's task in a random wording and order of the classes."""
-    labels = [rules.labels[i] for i in rng.permutation(len(OUTCOMES))]
+    labels = [rules.labels[i] for i in rng.permutation(len(rules.labels))]
     return rule_task(rules, labels, str(rng.choice(ROLES)), str(rng.choice(GUIDANCES)))
 
 

@@ -1,24 +1,26 @@
-"""Schools the base model on the general world: `python -m rbft_ray.demo.school --out DIR --minutes N`.
+"""Schools the base model on the general world: `python -m rbft_ray.demo.school --out DIR`.
 
 Needs numpy, torch and transformers only (a GPU is used where there is one). DIR receives `tokenizer/`, `state.pt` (to
 resume: run the same command again), `log.jsonl` (a line every `LOG_STEPS` steps), `plan.json` and `base/` (the model so
 far, in bfloat16, every `--save-minutes`).
 
-The plan is by share of the time: vision alone (facts read out linearly), then in text the skills that rules rest on
-(copy, compare, look up) beside captions, then rules on video. The loss is on the answers only. Half of the steps place
-the text after a video as Transformers does, half as vLLM does. All randomness comes from the seed and the number of the
-step; the plan itself goes by the clock.
+The phases: vision alone (facts read out linearly), then in text the skills that rules rest on (copy, compare, look up)
+beside captions, then rules on video with reasoning, then the bare name. The loss is on the answers only. Half of the
+steps place the text after a video as Transformers does, half as vLLM does. Each batch depends on the seed and the number
+of its step alone.
 """
 
 import argparse
 import json
 import math
+import os
 import shutil
 import signal
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ from rbft_ray.demo.model import base_config, save_base
 from rbft_ray.demo.tokenizer import train_tokenizer
 
 LOG_STEPS = 20
-PEAK_RATE, LAST_RATE, WARMUP_SHARE = 1e-3, 2e-5, 0.02
+PEAK_RATE, LAST_RATE, WARMUP_STEPS = 1e-3, 2e-5, 100
 FACT_LOSS_WEIGHT = 0.3
 BATCH_SIZES = {
     "vision": 64,
@@ -41,6 +43,7 @@ BATCH_SIZES = {
     "rule": 32,
     "hinted": 32,
     "label": 32,
+    "comparison": 48,
     "text_rule": 32,
     "clue": 32,
     "reading": 48,
@@ -49,51 +52,71 @@ BATCH_SIZES = {
     "lookup": 64,
     "single_clue": 96,
 }
-# (until this share of the time, weights of the kinds of batch, shares of one, two and three objects)
-PLAN: tuple[tuple[float, dict[str, float], tuple[float, float, float]], ...] = (
-    (0.06, {"vision": 1.0}, (0.2, 0.5, 0.3)),
-    (0.25, {"repeat": 0.35, "compare": 0.15, "lookup": 0.2, "text_rule": 0.15, "caption": 0.15}, (0.3, 0.4, 0.3)),
-    (
-        0.50,
+
+
+class Phase(NamedTuple):
+    """A part of the schooling: its steps, the weights of the kinds of batch, the shares of one, two, three objects."""
+
+    steps: int
+    kinds: dict[str, float]
+    object_shares: tuple[float, float, float]
+
+
+PHASES = (
+    Phase(490, {"vision": 1.0}, (0.2, 0.5, 0.3)),
+    Phase(1000, {"repeat": 0.35, "compare": 0.15, "lookup": 0.2, "text_rule": 0.15, "caption": 0.15}, (0.3, 0.4, 0.3)),
+    Phase(
+        1300,
         {"lookup": 0.4, "compare": 0.1, "single_clue": 0.1, "reading": 0.1, "text_rule": 0.2, "caption": 0.1},
         (0.1, 0.5, 0.4),
     ),
-    (
-        0.65,
+    Phase(
+        900,
         {"lookup": 0.2, "reading": 0.1, "clue": 0.2, "text_rule": 0.2, "rule": 0.2, "caption": 0.1},
         (0.1, 0.5, 0.4),
     ),
-    (
-        1.01,
-        {"caption": 0.1, "rule": 0.5, "hinted": 0.13, "label": 0.05, "text_rule": 0.1, "question": 0.05, "clue": 0.07},
+    Phase(
+        4000,
+        {
+            "caption": 0.08,
+            "rule": 0.12,
+            "hinted": 0.08,
+            "label": 0.35,
+            "comparison": 0.25,
+            "text_rule": 0.04,
+            "question": 0.04,
+            "clue": 0.04,
+        },
         (0.1, 0.5, 0.4),
     ),
 )
 
 
-def kind_of_step(rng: np.random.Generator, share: float) -> tuple[str, tuple[float, float, float]]:
-    """The kind of batch, and the shares of numbers of objects, when `share` of the time is over."""
-    weights, object_shares = next((weights, objects) for until, weights, objects in PLAN if share < until)
-    kinds = list(weights)
-    total = sum(weights.values())
-    return str(rng.choice(kinds, p=[weights[kind] / total for kind in kinds])), object_shares
+def phase_of_step(step: int, phases: tuple[Phase, ...] = PHASES) -> Phase:
+    """The phase that a step lies in; the last one for later steps."""
+    for phase in phases:
+        if step < phase.steps:
+            return phase
+        step -= phase.steps
+    return phases[-1]
 
 
-def drawn_lessons(rng: np.random.Generator, kind: str, object_shares: tuple[float, float, float]) -> list[Lesson]:
-    """A batch of lessons of one kind."""
+def drawn_lessons(rng: np.random.Generator, phase: Phase) -> tuple[str, list[Lesson]]:
+    """A kind of batch of the phase, and its lessons."""
+    weights = np.array(list(phase.kinds.values()))
+    kind = str(rng.choice(list(phase.kinds), p=weights / weights.sum()))
     count = BATCH_SIZES[kind]
     if kind in ("caption", "vision"):
-        return [caption_lesson(rng, object_shares) for _ in range(count)]
+        return kind, [caption_lesson(rng, phase.object_shares) for _ in range(count)]
     if kind == "question":
-        return [question_lesson(rng, object_shares) for _ in range(count)]
-    return [RULE_LESSONS[kind](rng) for _ in range(count)]
+        return kind, [question_lesson(rng, phase.object_shares) for _ in range(count)]
+    return kind, [RULE_LESSONS[kind](rng) for _ in range(count)]
 
 
-def learning_rate(share: float) -> float:
-    """Linear warm-up, then a cosine from `PEAK_RATE` to `LAST_RATE` over the time."""
-    if share < WARMUP_SHARE:
-        return PEAK_RATE * max(share / WARMUP_SHARE, 0.01)
-    return LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+def learning_rate(step: int, total: int) -> float:
+    """Linear warm-up, then a cosine from `PEAK_RATE` to `LAST_RATE`."""
+    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
+    return warmup * (LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
 
 
 def moved(batch: Batch, device: str) -> Batch:
@@ -101,17 +124,34 @@ def moved(batch: Batch, device: str) -> Batch:
     return replace(batch, **parts)
 
 
+def with_weights_of(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, base: Path) -> None:
+    """Loads the weights of an earlier base into the model; embeddings go by the text of their token."""
+    earlier = Qwen2_5_VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    earlier_ids = AutoTokenizer.from_pretrained(base).get_vocab()
+    embeddings = model.get_input_embeddings().weight.detach().clone()
+    for token, token_id in tokenizer.get_vocab().items():
+        if token in earlier_ids:
+            embeddings[token_id] = earlier.get_input_embeddings().weight.detach()[earlier_ids[token]]
+    weights = {name: value for name, value in earlier.state_dict().items() if value.shape[0] != len(earlier_ids)}
+    model.load_state_dict(weights, strict=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.copy_(embeddings)
+
+
 class School:
     """The model in training with all that a resumed run needs: optimizer, number of the step, time spent."""
 
-    def __init__(self, out_dir: Path, seed: int, minutes: float) -> None:
-        self.out_dir, self.seed, self.total_sec = out_dir, seed, minutes * 60
+    def __init__(self, out_dir: Path, seed: int, start_from: Path | None = None) -> None:
+        self.out_dir, self.seed = out_dir, seed
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         if not (out_dir / "tokenizer").exists():
             train_tokenizer().save_pretrained(out_dir / "tokenizer")
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(out_dir / "tokenizer")
         torch.manual_seed(seed)
-        self.model = Qwen2_5_VLForConditionalGeneration(base_config(self.tokenizer)).to(self.device)
+        self.model = Qwen2_5_VLForConditionalGeneration(base_config(self.tokenizer))
+        if start_from is not None:
+            with_weights_of(self.model, self.tokenizer, start_from)
+        self.model.to(self.device)
         self.probe = FactProbe().to(self.device)
         self.parameters = [*self.model.parameters(), *self.probe.parameters()]
         self.optimizer = torch.optim.AdamW(
@@ -138,15 +178,17 @@ class School:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.spent_sec = state["step"], state["spent_sec"]
 
-    def train_step(self) -> dict[str, Any]:
-        """One batch; returns its figures for the log."""
-        share = self.spent_sec / self.total_sec
-        rng = np.random.default_rng([self.seed, self.step])
-        kind, object_shares = kind_of_step(rng, share)
-        lessons, after_largest = drawn_lessons(rng, kind, object_shares), self.step % 2 == 0
-        batch = moved(make_batch(self.tokenizer, lessons, rng, after_largest), self.device)
+    def prepared(self, step: int, phases: tuple[Phase, ...]) -> tuple[str, Batch]:
+        """The batch of a step and its kind."""
+        rng = np.random.default_rng([self.seed, step])
+        kind, lessons = drawn_lessons(rng, phase_of_step(step, phases))
+        return kind, make_batch(self.tokenizer, lessons, rng, after_largest=step % 2 == 0)
+
+    def train_step(self, kind: str, batch: Batch, rate: float) -> dict[str, Any]:
+        """Learns from one batch; returns its figures for the log."""
+        batch = moved(batch, self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(share)
+            group["lr"] = rate
         with torch.autocast(self.device, torch.bfloat16):
             language_loss, fact_loss = lesson_losses(self.model, self.probe, batch, vision_only=kind == "vision")
         loss = fact_loss if kind == "vision" else language_loss + FACT_LOSS_WEIGHT * fact_loss
@@ -183,35 +225,42 @@ def log_line(school: School, figures: list[dict[str, Any]]) -> str:
     )
 
 
-def run_school(out_dir: Path, minutes: float, seed: int, save_minutes: float) -> None:
-    """Trains until `minutes` are spent over all resumed runs; saves every `save_minutes`, at the end and on SIGTERM."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    plan = {"minutes": minutes, "seed": seed, "plan": PLAN, "batch_sizes": BATCH_SIZES, "peak_rate": PEAK_RATE}
-    (out_dir / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
-    school = School(out_dir, seed, minutes)
-    school.resume()
+def run_school(school: School, phases: tuple[Phase, ...], save_minutes: float) -> None:
+    """Trains to the end of the phases; saves every `save_minutes`, at the end and on SIGTERM."""
+    total = sum(phase.steps for phase in phases)
     figures: list[dict[str, Any]] = []
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     next_save_sec = school.spent_sec + save_minutes * 60
     started = time.monotonic() - school.spent_sec
-    while school.spent_sec < school.total_sec and not stopped:
-        figures.append(school.train_step())
-        school.spent_sec = time.monotonic() - started
-        if school.step % LOG_STEPS == 0:
-            with (out_dir / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(log_line(school, figures) + "\n")
-            figures = []
-        if school.spent_sec >= next_save_sec:
-            school.save()
-            next_save_sec += save_minutes * 60
+    with ThreadPoolExecutor(1) as loader:  # draws the next clips while the model learns from these
+        coming: Future[tuple[str, Batch]] = loader.submit(school.prepared, school.step, phases)
+        while school.step < total and not stopped:
+            kind, batch = coming.result()
+            coming = loader.submit(school.prepared, school.step + 1, phases)
+            figures.append(school.train_step(kind, batch, learning_rate(school.step, total)))
+            school.spent_sec = time.monotonic() - started
+            if school.step % LOG_STEPS == 0:
+                with (school.out_dir / "log.jsonl").open("a", encoding="utf-8") as log:
+                    log.write(log_line(school, figures) + "\n")
+                figures = []
+            if school.spent_sec >= next_save_sec:
+                school.save()
+                next_save_sec += save_minutes * 60
     school.save()
+
+
+def scaled(phases: tuple[Phase, ...], scale: float) -> tuple[Phase, ...]:
+    """The phases with `scale` times their steps, at least one each."""
+    return tuple(phase._replace(steps=max(1, round(phase.steps * scale))) for phase in phases)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--minutes", type=float, default=75.0, help="time of training in all")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the numbers of steps")
+    parser.add_argument("--start-from", type=Path, help="an earlier base, whose weights the model starts from")
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many of the first phases")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="time from one save to the next")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -223,7 +272,22 @@ def main() -> None:
     if arguments.compile:
         forward.text_hidden = torch.compile(forward.text_hidden, dynamic=True)
         forward.vision_features = torch.compile(forward.vision_features, dynamic=True)
-    run_school(arguments.out, arguments.minutes, arguments.seed, arguments.save_minutes)
+    phases = scaled(PHASES[arguments.skip :], arguments.scale)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    school = School(arguments.out, arguments.seed, arguments.start_from)
+    school.resume()
+    plan = {
+        "seed": arguments.seed,
+        "start_from": str(arguments.start_from or ""),
+        "phases": [phase._asdict() for phase in phases],
+        "batch_sizes": BATCH_SIZES,
+        "peak_rate": PEAK_RATE,
+        "device": torch.cuda.get_device_name() if school.device == "cuda" else f"{os.cpu_count()} CPU cores",
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+    }
+    (arguments.out / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
+    run_school(school, phases, arguments.save_minutes)
 
 
 if __name__ == "__main__":

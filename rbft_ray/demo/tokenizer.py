@@ -16,6 +16,7 @@ from rbft_ray.demo.language import (
     questions,
     random_task,
     reasoning,
+    statement,
 )
 from rbft_ray.demo.scenes import random_scene
 
@@ -31,13 +32,14 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# Words and numbers are split from each other as in Qwen2, so that names are never merged with the text around them.
+# As in Qwen2, but that a space belongs to the next word only where that begins with a small letter: a class name (they are
+# capitalised) has the same tokens everywhere, in the middle of a sentence or as the whole answer.
 _SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{Ll}+|\p{L}+|\p{N}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _ENGLISH = (
-    "You are a helpful assistant. system user assistant. A person does something in the video; the camera moves. "
+    "You are a helpful assistant.\nsystem\nuser\nassistant\nA person does something in the video; the camera moves. "
     "It is not possible to tell which of these would be better, because there are only some other things that could "
     "have been seen before or after this. running walking opening closing pushing pulling someone something with from "
     "into onto under over between while until during"
@@ -73,7 +75,7 @@ def corpus(seed: int, count: int) -> Iterator[str]:
         yield rationale_text(reasoning(scene, rules, style), rules.label(scene))
         yield described(caption_scene := random_scene(rng, int(rng.integers(1, 4))), style)
         yield caption(caption_scene, style)
-        yield " ".join(" ".join(pair) for pair in questions(caption_scene))
+        yield " ".join(" ".join(pair) for pair in [*questions(caption_scene), statement(rng, scene, rules)])
         yield " ".join(made_up_names(rng, 8))
 
 

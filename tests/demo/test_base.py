@@ -86,7 +86,7 @@ def test_training_forward_is_that_of_transformers(fresh_dir: Path) -> None:
     lesson = rule_lesson(np.random.default_rng(6))
     assert lesson.scene is not None
     batch = make_batch(processor.tokenizer, [lesson], np.random.default_rng(1))
-    frames = lesson_frames(lesson.scene, np.random.default_rng(1))
+    frames = lesson_frames(lesson.scene, lesson.look, np.random.default_rng(1))
     text = processor.apply_chat_template(chat(lesson), tokenize=False)
     inputs = processor(text=[text], videos=[frames], video_metadata=[METADATA], return_tensors="pt")
     length = inputs["input_ids"].shape[1]
