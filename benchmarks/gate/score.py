@@ -1,0 +1,191 @@
+"""How well the text checks find planted faults: `python benchmarks/gate/score.py FILE.jsonl [--config CONFIG.yaml]`.
+
+Recall of each fault, its precision, and false rejections of sound rationales, with Wilson 95 % intervals.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from rbft_ray.core.rationale_checks import Knowledge, Verdict, check_rationale
+
+Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+REASONS = {  # fault: the reasons that name it; any other rejection counts as caught too
+    "no_answer": {"no_answer"},
+    "malformed_answer": {"malformed_answer"},
+    "truncated": {"truncated", "no_answer"},
+    "too_short": {"empty_reasoning"},
+    "refusal": {"refusal"},
+    "other_language": {"other_language"},
+    "repetition": {"repetition"},
+    "leak": {"mentions_hint"},
+    "contradiction": {"contradiction"},
+    "wrong_class": {"contradiction"},
+    "generic": {"generic"},
+}
+
+
+def wilson(hits: int, total: int) -> list[float | None]:
+    """The Wilson score interval (Wilson 1927) of a share: [low, high]; of nothing: [None, None]."""
+    if not total:
+        return [None, None]
+    share, spread = hits / total, Z * Z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return [round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)]
+
+
+def rate(hits: int, total: int) -> dict[str, Any]:
+    """hits, total, their share (None of nothing) and its interval."""
+    return {
+        "hits": hits,
+        "total": total,
+        "share": round(hits / total, 4) if total else None,
+        "interval": wilson(hits, total),
+    }
+
+
+def read_rows(path: Path, config: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; definitions and cues of `config` take the place of a row's own.
+
+    Raises:
+        ValueError: a row has no text or label; names the line.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if not isinstance(row.get("text"), str) or not isinstance(row.get("label"), str):
+            raise ValueError(f"{path}:{number}: needs text and label")
+        rows.append({**row, **(config or {})})
+    return rows
+
+
+def judged(row: dict[str, Any], labels: list[str]) -> Verdict:
+    """The verdict of the text checks on one row. Only what a gate may see goes in."""
+    knowledge = Knowledge(row.get("definitions") or {}, row.get("cues") or {})
+    return check_rationale(row["text"], row["label"], row.get("labels") or labels, truncated=False, knowledge=knowledge)
+
+
+def _precision(caught: int, sound: int, faulty: int, false: int) -> float | None:
+    """Precision where a fault is as frequent as soundness: recall / (recall + false rejections)."""
+    if not faulty or not sound or not caught + false:
+        return None
+    recall, wrong = caught / faulty, false / sound
+    return round(recall / (recall + wrong), 4) if recall + wrong else None
+
+
+def scored(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Recall by fault and variant, precision by fault and reason, false rejections by variant.
+
+    The precision of a fault: of the rows that were rejected for its reasons, those that have any fault. `balanced`: what
+    it would be with as many sound rows as rows of that fault, all rejections counted.
+    """
+    labels = sorted({row["label"] for row in rows} | {label for row in rows for label in row.get("definitions") or ()})
+    verdicts = [judged(row, labels) for row in rows]
+    faults: dict[str, list[int]] = defaultdict(list)
+    variants: dict[str, list[int]] = defaultdict(list)
+    sound: dict[str, list[int]] = defaultdict(list)
+    rejected_for: dict[str, Counter[str]] = defaultdict(Counter)
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        caught = int(verdict.reason is not None)
+        cues = "with cues" if row.get("cues") else "without cues"
+        if row["fault"] is None:
+            sound[row.get("variant") or "plain"].append(caught)
+        else:
+            faults[row["fault"]].append(caught)
+            variants[f"{row['fault']}: {row.get('variant') or '-'}"].append(caught)
+            variants[f"{row['fault']}: ({cues})"].append(caught)
+        if verdict.reason is not None:
+            rejected_for[row["fault"] or "sound"][verdict.reason.value] += 1
+            by_reason[verdict.reason.value].append(int(row["fault"] is not None))
+    all_sound = [caught for found in sound.values() for caught in found]
+    hard = [caught for name, found in sound.items() if name != "plain" for caught in found]
+    all_faulty = [caught for found in faults.values() for caught in found]
+    return {
+        "rows": len(rows),
+        "all_faults": {
+            "recall": rate(sum(all_faulty), len(all_faulty)),
+            "precision": rate(sum(all_faulty), sum(all_faulty) + sum(all_sound)),
+        },
+        "faults": {
+            name: {
+                "recall": rate(sum(found), len(found)),
+                "precision": _fault_precision(name, by_reason),
+                "balanced": _precision(sum(found), len(all_sound), len(found), sum(all_sound)),
+                "reasons": dict(rejected_for[name].most_common()),
+            }
+            for name, found in sorted(faults.items())
+        },
+        "variants": {name: rate(sum(found), len(found)) for name, found in sorted(variants.items())},
+        "reasons": {name: rate(sum(found), len(found)) for name, found in sorted(by_reason.items())},
+        "false_rejections": {
+            "all": rate(sum(all_sound), len(all_sound)),
+            "plain": rate(sum(sound["plain"]), len(sound["plain"])),
+            "hard_negatives": rate(sum(hard), len(hard)),
+            **{name: rate(sum(found), len(found)) for name, found in sorted(sound.items()) if name != "plain"},
+            "reasons": dict(rejected_for["sound"].most_common()),
+        },
+    }
+
+
+def _fault_precision(name: str, by_reason: dict[str, list[int]]) -> dict[str, Any]:
+    found = [true for reason in REASONS.get(name, set()) for true in by_reason.get(reason, [])]
+    return rate(sum(found), len(found))
+
+
+def _cell(values: dict[str, Any]) -> str:
+    if values["share"] is None:
+        return "-"
+    low, high = values["interval"]
+    return f"{values['share']:.3f} ({low:.3f} to {high:.3f}) {values['hits']}/{values['total']}"
+
+
+def print_table(found: dict[str, Any]) -> None:
+    """The scores for people, on standard error."""
+    console = Console(stderr=True, width=150)
+    table = Table(title=f"{found['rows']} rows; share (95 % interval)")
+    for column in ("fault", "recall", "precision of its reasons", "balanced precision"):
+        table.add_column(column)
+    for name, values in found["faults"].items():
+        balanced = "-" if values["balanced"] is None else f"{values['balanced']:.3f}"
+        table.add_row(name, _cell(values["recall"]), _cell(values["precision"]), balanced)
+    table.add_row("all faults", _cell(found["all_faults"]["recall"]), _cell(found["all_faults"]["precision"]), "")
+    console.print(table)
+    table = Table(title="sound rationales that were rejected")
+    for column in ("variant", "rejected"):
+        table.add_column(column)
+    for name, values in found["false_rejections"].items():
+        if name != "reasons":
+            table.add_row(name, _cell(values))
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", type=Path, help="JSONL with label, text, fault, variant; labels, definitions, cues")
+    parser.add_argument("--config", type=Path, help="YAML with definitions and cues (of a task), for rows without")
+    arguments = parser.parse_args()
+    config = None
+    if arguments.config:
+        config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+        config = config.get("task", config)
+        config = {"definitions": config.get("definitions", {}), "cues": config.get("cues", {})}
+    found = scored(read_rows(arguments.file, config))
+    print_table(found)
+    json.dump(found, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
