@@ -86,6 +86,30 @@ def compare(
         print_comparison(found)
 
 
+@app.command()
+def audit(
+    file: Annotated[
+        str, typer.Argument(help="LLaVA JSON, JSONL (id, label, text), or the directory of a rationalize step")
+    ],
+    config: Annotated[str | None, typer.Option(help="YAML file with labels, definitions and cues of the task")] = None,
+    answer_prefix: Annotated[
+        str | None, typer.Option(help='what the file\'s own answer line starts with, such as "Classification:"')
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: counts and ids per reason")] = False,
+    html: Annotated[str | None, typer.Option(help="write a page with examples of each reason here")] = None,
+) -> None:
+    """Check rationales that were written elsewhere by their text: form, leaks of the label, contradictions. No videos needed."""
+    from rbft_ray.pipeline.audit import audit as audited
+    from rbft_ray.pipeline.audit import print_audit
+    from rbft_ray.pipeline.settings import load_config
+
+    found = audited(file, load_config(config) if config else None, prefix=answer_prefix, html=html)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_audit(found)
+
+
 @config_app.command("show")
 def config_show(
     config: Annotated[str | None, typer.Argument(help="YAML file, or 'demo'")] = None, overrides: Overrides = None

@@ -64,6 +64,10 @@ class TaskConfig(Section):
     role: str = "You are an expert in video classification."
     guidance: str = Field("", description="what to pay attention to, in a sentence or two; part of every prompt")
     definitions: dict[str, str] = Field({}, description="label: its definition, one sentence")
+    cues: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="label: phrases that speak for it, to check rationales by; part of no prompt",
+    )
 
 
 class RationalizeConfig(Section):

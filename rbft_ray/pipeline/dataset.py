@@ -71,9 +71,10 @@ def make_task(config: RunConfig, labels: tuple[str, ...]) -> Task:
     """The task that every prompt of the run states.
 
     Raises:
-        ConfigError: a definition is for a label that does not exist.
+        ConfigError: a definition or a cue is for a label that does not exist.
     """
-    unknown = sorted(set(config.task.definitions) - set(labels))
-    if unknown:
-        raise ConfigError(f"task.definitions.{unknown[0]}: is no label; the label set is {list(labels)}")
+    for field, given in (("definitions", config.task.definitions), ("cues", config.task.cues)):
+        unknown = sorted(set(given) - set(labels))
+        if unknown:
+            raise ConfigError(f"task.{field}.{unknown[0]}: is no label; the label set is {list(labels)}")
     return Task(labels, dict(config.task.definitions), config.task.role, config.task.guidance)

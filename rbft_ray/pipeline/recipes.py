@@ -15,6 +15,8 @@ from rbft_ray.core.prompts import (
     rationale_form,
     rationale_prompt,
 )
+from rbft_ray.core.rationale_checks import Knowledge
+from rbft_ray.core.rationale_form import is_english
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, SPLITS
 from rbft_ray.io import storage
@@ -192,6 +194,9 @@ def _check_splits(ingest_dir: str) -> None:
 
 
 def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, identity: str) -> Step:
+    said = " ".join([task.role, task.guidance, *task.definitions.values()])
+    knowledge = Knowledge(task.definitions, config.task.cues, is_english(said))
+
     def run(context: StepContext) -> Counts:
         return rationalize.rationalize(
             context.out,
@@ -201,6 +206,7 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
             task,
             config.rationalize,
             context.needs,
+            knowledge=knowledge,
             seed=config.seed,
             no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
         )
@@ -210,7 +216,12 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         "hinted": prompt_hash("\n".join(hinted_rationale_prompt(task, label) for label in task.labels)),
         "form": prompt_hash(rationale_form(task.labels)),
     }
-    settings = {"rationalize": result_config(config.rationalize), "dtype": config.model.dtype, "seed": config.seed}
+    settings = {
+        "rationalize": result_config(config.rationalize),
+        "cues": config.task.cues,
+        "dtype": config.model.dtype,
+        "seed": config.seed,
+    }
     replicas, gpus = config.rationalize.replicas, config.rationalize.tensor_parallel
     return Step(
         rationalize.STAGE,

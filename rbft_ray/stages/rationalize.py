@@ -18,7 +18,7 @@ from rbft_ray.core.prompts import (
     rationale_prompt,
     rationale_text,
 )
-from rbft_ray.core.rationale_checks import check_rationale
+from rbft_ray.core.rationale_checks import Knowledge, check_rationale
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, Reason, reject
 from rbft_ray.io.clips import ClipFrames, read_frames
@@ -36,7 +36,12 @@ def request_seed(seed: int, clip_id: str, hinted: bool, candidate: int) -> int:
 
 
 def rationalize_block(
-    clips: list[dict[str, Any]], engine: Engine, task: Task, config: RationalizeConfig, seed: int
+    clips: list[dict[str, Any]],
+    engine: Engine,
+    task: Task,
+    config: RationalizeConfig,
+    seed: int,
+    knowledge: Knowledge | None = None,
 ) -> BlockOutput:
     """Candidates for each clip, pass by pass; a clip that has an accepted one does not enter the next pass."""
     candidates: list[dict[str, Any]] = []
@@ -59,7 +64,7 @@ def rationalize_block(
         ]
         answers = engine.generate(requests, max_tokens=config.max_tokens, temperature=config.temperature)
         for (index, number), request, answer in zip(asked, requests, answers, strict=True):
-            candidate = _candidate(clips[index], number, hinted, request, answer, task)
+            candidate = _candidate(clips[index], number, hinted, request, answer, task, knowledge)
             if candidate["accepted"] and clips[index]["id"] not in kept:
                 candidate["kept"] = True
                 kept.add(clips[index]["id"])
@@ -71,9 +76,15 @@ def rationalize_block(
 
 
 def _candidate(
-    clip: dict[str, Any], number: int, hinted: bool, request: Request, answer: Completion, task: Task
+    clip: dict[str, Any],
+    number: int,
+    hinted: bool,
+    request: Request,
+    answer: Completion,
+    task: Task,
+    knowledge: Knowledge | None,
 ) -> dict[str, Any]:
-    verdict = check_rationale(answer.text, clip["label"], task.labels, truncated=answer.truncated)
+    verdict = check_rationale(answer.text, clip["label"], task.labels, truncated=answer.truncated, knowledge=knowledge)
     reason = Reason.ENGINE_ERROR if answer.error else verdict.reason
     return {
         "id": clip["id"],
@@ -100,7 +111,9 @@ def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str,
     return reject(clip, STAGE, reason, detail)
 
 
-def _make_worker(base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int) -> BlockWorker:
+def _make_worker(
+    base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int, knowledge: Knowledge
+) -> BlockWorker:
     engine = VllmEngine(
         base,
         dtype=model.dtype,
@@ -110,7 +123,7 @@ def _make_worker(base: str, model: ModelConfig, task: Task, config: RationalizeC
         seed=seed,
         form=rationale_form(task.labels),
     )
-    return lambda clips: rationalize_block(clips, engine, task, config, seed)
+    return lambda clips: rationalize_block(clips, engine, task, config, seed, knowledge)
 
 
 def rationalize(
@@ -122,6 +135,7 @@ def rationalize(
     config: RationalizeConfig,
     needs: Needs,
     *,
+    knowledge: Knowledge,
     seed: int,
     no_progress_timeout_sec: float,
 ) -> Counts:
@@ -130,7 +144,7 @@ def rationalize(
         STAGE,
         out,
         clips,
-        partial(_make_worker, base, model, task, config, seed),
+        partial(_make_worker, base, model, task, config, seed, knowledge),
         needs,
         block_rows=config.block_clips,
         environment=vllm_environment(needs.gpus > 0),
