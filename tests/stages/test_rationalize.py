@@ -8,6 +8,7 @@ import ray
 
 from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.prompts import Task, hinted_rationale_prompt, prompt_hash, rationale_form, rationale_prompt
+from rbft_ray.core.rationale_checks import Knowledge
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, REJECTS
 from rbft_ray.io.clips import read_frames
@@ -31,7 +32,16 @@ def task(clips) -> Task:
 def test_every_clip_ends_with_a_kept_rationale_or_a_reject(ray_cluster, clips, task, base_dir, tmp_path):
     config = RationalizeConfig(block_clips=6, candidates=2, max_tokens=100)
     counts = rationalize(
-        str(tmp_path), clips, base_dir, ModelConfig(), task, config, Needs(1), seed=0, no_progress_timeout_sec=300
+        str(tmp_path),
+        clips,
+        base_dir,
+        ModelConfig(),
+        task,
+        config,
+        Needs(1),
+        knowledge=Knowledge(),
+        seed=0,
+        no_progress_timeout_sec=300,
     )
     kept = kept_rationales(str(tmp_path))
     rejected = [row["id"] for table in read_parts(str(tmp_path), "rejects", REJECTS) for row in table.to_pylist()]
