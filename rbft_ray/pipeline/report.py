@@ -69,13 +69,16 @@ def print_summary(summary: Mapping[str, Any], report: str) -> None:
     for name in INTERVAL_SCORES:
         table.add_column(words.score_title(name), justify="right")
         table.add_column("95 % interval", style="dim")
+    reasoned = summary["reasoned_accuracy"]
+    if reasoned:
+        table.add_column("accuracy after reasoning", justify="right")
     for arm, scores in summary["arms"].items():
         cells = [
             text
             for name in INTERVAL_SCORES
             for text in (words.number(scores[name]), words.span(summary["intervals"][arm][name]) or "–")
         ]
-        table.add_row(words.ARM_TITLES[arm], *cells)
+        table.add_row(words.ARM_TITLES[arm], *cells, *([words.number(reasoned[arm])] if reasoned else []))
     console.print(table)
     console.print(f"report: {report}")
 
@@ -92,6 +95,7 @@ def _summary(plan: Plan, metrics: Mapping[str, Any], markers: Mapping[str, Mappi
         "run": plan.config.name,
         "stages": {name: {**marker["counts"], "seconds": marker["seconds"]} for name, marker in markers.items()},
         "arms": {arm: {name: test["scores"][name] for name in SUMMARY_SCORES} for arm, test in tests.items()},
+        "reasoned_accuracy": {arm: test["reasoned"]["accuracy"] for arm, test in tests.items() if test["reasoned"]},
         "intervals": {arm: {name: test["intervals"][name] for name in INTERVAL_SCORES} for arm, test in tests.items()},
         "test_clips": tests[ARMS[0]]["clips"],
         "labels": list(plan.task.labels),

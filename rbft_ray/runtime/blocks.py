@@ -11,6 +11,7 @@ Layout of a stage's directory:
     <table>/00007.parquet
 """
 
+import gc
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,13 +167,19 @@ def run_blocks(
     todo = [(index, block) for index, block in enumerate(blocks) if index not in done]
     if not todo:
         return total.check(stage)
+    failure = ""
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
             for counts in _stream(todo, (out, make_worker), needs, environment, no_progress_timeout_sec):
                 total = total.plus(counts)
                 bar.advance(counts.read)
         except RayError as error:
-            raise RbftError(f"{stage}: a worker failed: {cause_line(error)}") from error
+            failure = cause_line(error)
+    if failure:
+        # Outside of the handler and after a collection: the error's frames refer to Ray Data's actors, which would keep their
+        # CPUs for as long as the error lives.
+        gc.collect()
+        raise RbftError(f"{stage}: a worker failed: {failure}")
     return total.check(stage)
 
 

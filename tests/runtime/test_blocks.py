@@ -90,8 +90,12 @@ def test_a_failing_worker_is_an_error_and_committed_blocks_stay(ray_cluster, tmp
         return work
 
     with pytest.raises(RbftError, match="out of order"):
-        run_blocks("test", str(tmp_path), ROWS, make_failing, Needs(1), block_rows=4, no_progress_timeout_sec=120)
+        run_blocks("test", str(tmp_path), ROWS, make_failing, Needs(2), block_rows=4, no_progress_timeout_sec=120)
     assert 5 not in committed(str(tmp_path))
+    deadline_sec = time.monotonic() + 30  # the actors give their CPUs back although the error is still there
+    while ray.available_resources().get("CPU") != 2:
+        assert time.monotonic() < deadline_sec
+        time.sleep(0.2)
 
 
 def test_counts_that_do_not_add_up_are_refused(ray_cluster, tmp_path):
