@@ -197,7 +197,7 @@ class School:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        return {"kind": kind, "loss": float(language_loss), "fact_loss": float(fact_loss), "lessons": len(batch.ids)}
+        return {"kind": kind, "loss": language_loss.item(), "fact_loss": fact_loss.item(), "lessons": len(batch.ids)}
 
 
 def replace_directory(target: Path, write: Any) -> None:

@@ -1,0 +1,64 @@
+"""The schooling script: it resumes where it was, starts from an earlier base, and draws each batch from its step alone."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from rbft_ray.demo.curves import losses
+from rbft_ray.demo.school import PHASES, Phase, School, log_line, phase_of_step, run_school, scaled
+
+SHORT = (Phase(1, {"vision": 1.0}, (1.0, 0.0, 0.0)), Phase(2, {"compare": 1.0}, (1.0, 0.0, 0.0)))
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_schooling_resumes_and_another_starts_from_its_base(tmp_path: Path) -> None:
+    first = School(tmp_path / "a", seed=0)
+    run_school(first, SHORT[:1], save_minutes=100)
+    assert (tmp_path / "a" / "base" / "model.safetensors").is_file()
+    resumed = School(tmp_path / "a", seed=0)
+    resumed.resume()
+    assert resumed.step == 1
+    assert all(torch.equal(one, other) for one, other in zip(first.parameters, resumed.parameters, strict=True))
+    run_school(resumed, SHORT, save_minutes=100)
+    assert resumed.step == 3
+    other = School(tmp_path / "b", seed=1, start_from=tmp_path / "a" / "base")
+    for one, started in zip(resumed.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(started, one, atol=1e-2, rtol=1e-2)  # the base is in bfloat16
+
+
+def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
+    school = School(tmp_path, seed=0)
+    (kind, one), (_, again), (_, later) = (school.prepared(step, SHORT[1:]) for step in (0, 0, 1))
+    assert kind == "compare"
+    assert torch.equal(one.ids, again.ids)
+    assert one.ids.shape != later.ids.shape or not torch.equal(one.ids, later.ids)
+
+
+def test_phases_follow_each_other_and_scale() -> None:
+    ends = [sum(phase.steps for phase in PHASES[: number + 1]) for number in range(len(PHASES))]
+    assert [phase_of_step(end - 1) for end in ends] == list(PHASES)
+    assert phase_of_step(ends[-1] + 7) == PHASES[-1]
+    assert [phase.steps for phase in scaled(PHASES, 1e-9)] == [1] * len(PHASES)
+
+
+def test_the_log_gives_a_curve_for_each_kind() -> None:
+    figures = [{"kind": kind, "loss": 1.0, "fact_loss": 2.0, "lessons": 4} for kind in ("vision", "rule", "rule")]
+    line = json.dumps({"step": 20, "mean": json.loads(log_line(_Step(20), figures))["mean"]})
+    assert losses([line]) == {"facts, vision alone": [(20, 2.0)], "rule": [(20, 1.0)]}
+
+
+class _Step:
+    """What `log_line` reads of a school."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.spent_sec = step, 1.0
