@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jinja2
+from rich import box
 from rich.table import Table
 
 from rbft_ray.io import storage
@@ -63,20 +64,22 @@ def write_report(plan: Plan, root: str, run_dir: str, markers: Mapping[str, Mapp
 
 
 def print_summary(summary: Mapping[str, Any], report: str) -> None:
-    """The results table on the terminal, and where the report is."""
-    table = Table(title=f"{summary['run']}: {summary['test_clips']} test clips, {len(summary['labels'])} classes")
-    table.add_column("arm")
+    """The results table on the terminal, and where the report is. reasoned: accuracy of the class after reasoning."""
+    table = Table(
+        title=f"{summary['run']}: {summary['test_clips']} test clips, {len(summary['labels'])} classes", box=box.SIMPLE
+    )
+    table.add_column("arm", no_wrap=True)
     for name in INTERVAL_SCORES:
         table.add_column(words.score_title(name), justify="right")
-        table.add_column("95 % interval", style="dim")
+        table.add_column("95 %", style="dim", no_wrap=True)
     reasoned = summary["reasoned_accuracy"]
     if reasoned:
-        table.add_column("accuracy after reasoning", justify="right")
+        table.add_column("reasoned", justify="right")
     for arm, scores in summary["arms"].items():
         cells = [
             text
             for name in INTERVAL_SCORES
-            for text in (words.number(scores[name]), words.span(summary["intervals"][arm][name]) or "–")
+            for text in (words.number(scores[name]), words.span(summary["intervals"][arm][name]).replace(" to ", "–"))
         ]
         table.add_row(words.ARM_TITLES[arm], *cells, *([words.number(reasoned[arm])] if reasoned else []))
     console.print(table)

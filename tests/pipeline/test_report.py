@@ -247,10 +247,10 @@ def test_the_summary_keeps_its_shape(made_up):
     with console.capture() as shown:
         print_summary(summary, "report.html")
     low, high = summary["intervals"]["rb_ft"]["macro_f1"]
-    assert f"{low:.3f} to {high:.3f}" in shown.get()
+    assert f"{low:.3f}–{high:.3f}" in shown.get()
     reasoned = {arm: files["metrics.json"]["arms"][arm]["splits"]["test"]["reasoned"] for arm in ARMS}
     assert summary["reasoned_accuracy"] == {arm: found["accuracy"] for arm, found in reasoned.items() if found}
-    assert ("after reasoning" in " ".join(shown.get().split())) == bool(summary["reasoned_accuracy"])
+    assert ("reasoned" in shown.get()) == bool(summary["reasoned_accuracy"])
 
 
 def test_matrices_for_few_classes_and_pairs_for_many(made_up):
