@@ -5,7 +5,6 @@ Recall of each fault, its precision, and false rejections of sound rationales, w
 
 import argparse
 import json
-import math
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import binomtest
 
 from rbft_ray.core.rationale_checks import Knowledge, Verdict, check_rationale
 
-Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 REASONS = {  # fault: the reasons that name it; any other rejection counts as caught too
     "no_answer": {"no_answer"},
     "malformed_answer": {"malformed_answer"},
@@ -37,10 +36,8 @@ def wilson(hits: int, total: int) -> list[float | None]:
     """The Wilson score interval (Wilson 1927) of a share: [low, high]; of nothing: [None, None]."""
     if not total:
         return [None, None]
-    share, spread = hits / total, Z * Z / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
-    return [round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)]
+    found = binomtest(hits, total).proportion_ci(method="wilson")
+    return [round(float(found.low), 4), round(float(found.high), 4)]
 
 
 def rate(hits: int, total: int) -> dict[str, Any]:

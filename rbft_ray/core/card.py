@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from rbft_ray.core.calibration import log_posterior
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import PROMPT_VERSION, Task, label_prompt, prompt_hash
 from rbft_ray.core.sampling import SamplingContract
@@ -40,9 +41,7 @@ class Calibration(BaseModel):
 
     def posterior(self, scores: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
         """Class probabilities of (clips, labels) scores in natural logarithm: float64, rows sum to 1."""
-        scaled = self.adjusted(scores) / self.temperature
-        weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        return weights / weights.sum(axis=-1, keepdims=True)
+        return np.exp(log_posterior(self.adjusted(scores), self.temperature))
 
     def abstains(self, probabilities: np.ndarray) -> bool:
         """Whether the largest of (labels,) probabilities is too small."""

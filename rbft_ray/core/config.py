@@ -135,7 +135,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     replicas: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="scoring replicas")
     block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT)
-    batch_clips: int = Field(8, ge=1, json_schema_extra=NO_EFFECT, description="clips per forward pass")
+    batch_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per forward pass")
     engine: Literal["transformers", "vllm"] = Field("transformers", description="what computes the scores")
     length_correction: Literal["none", "per_token"] = Field(
         "none",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from rbft_ray.core.prompts import Task
 from rbft_ray.core.rationale_evidence import (
     MIN_OWN_STEMS,
     MIN_OWN_WORDS,
@@ -13,13 +14,13 @@ from rbft_ray.core.rationale_evidence import (
     quoted_definitions,
     unsupported,
 )
-from rbft_ray.core.rationale_form import answer_form, length_fault, other_language, parse_answer, repetition
+from rbft_ray.core.rationale_form import answer_form, is_english, length_fault, other_language, parse_answer, repetition
 from rbft_ray.core.rationale_leak import leak, refusal
 from rbft_ray.core.rationale_stance import stance
 from rbft_ray.core.rationale_words import spoken_label
 from rbft_ray.core.schema import Reason
 
-__all__ = ["Knowledge", "Verdict", "check_rationale", "parse_answer"]
+__all__ = ["Knowledge", "Verdict", "check_rationale", "parse_answer", "task_knowledge"]
 
 
 class Verdict(NamedTuple):
@@ -44,6 +45,12 @@ class Knowledge:
     definitions: Mapping[str, str] = field(default_factory=dict)
     cues: Mapping[str, Sequence[str]] = field(default_factory=dict)
     english: bool = True
+
+
+def task_knowledge(task: Task, cues: Mapping[str, Sequence[str]]) -> Knowledge:
+    """What a task's own words and cues tell the checks; its rationales must be English where its words are."""
+    said = "\n".join((task.role, task.guidance, *task.definitions.values()))
+    return Knowledge(task.definitions, cues, is_english(said))
 
 
 def check_rationale(

@@ -62,6 +62,7 @@ CLIPS = _schema(
     row_group_rows="1",  # training and scoring read single clips
 )
 
+CANDIDATES_TABLE = "candidates"
 CANDIDATES = _schema(
     "rationale_candidates",
     [

@@ -1,11 +1,13 @@
 """Generation and scoring behind one protocol, by vLLM or by Transformers."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.trie import tries
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.scoring import label_log_probabilities, label_tokens
@@ -40,6 +42,11 @@ class Request(NamedTuple):
     clip: ClipFrames
     prompt: str
     seed: int = 0
+
+
+def request_seed(seed: int, clip_id: str, hinted: bool, candidate: int) -> int:
+    """The sampling seed of one request: the same on every run, whatever block or replica it falls to."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{clip_id}\n{hinted}\n{candidate}".encode()).digest()[:4])
 
 
 class Completion(NamedTuple):
@@ -141,25 +148,25 @@ class VllmEngine:
         prompt_ids = tokenizer(render_prompt(self._processor, prompt), add_special_tokens=False)["input_ids"]
         answers = label_tokens(self._processor, self._end_of_turn, labels)
         scores = np.zeros((len(clips), len(labels)))
-        for trie in tries(answers, sum(map(len, answers))):
-            following: dict[int, set[int]] = {}
-            for label, path in zip(trie.labels, trie.paths, strict=True):
-                for node, token in zip(path, answers[label], strict=True):
-                    following.setdefault(node, set()).add(token)
-            asked = [
-                (clip, node, sorted(tokens)[start : start + MAX_LOGPROB_TOKENS])
-                for node, tokens in following.items()  # breadth first: the prompts come before what follows them
-                for clip in range(len(clips))
-                for start in range(0, len(tokens), MAX_LOGPROB_TOKENS)
-            ]
-            found = self._next_tokens([(clips[clip], prompt_ids + trie.prefix(node), ids) for clip, node, ids in asked])
-            known: dict[tuple[int, int], dict[int, float]] = {}
-            for (clip, node, _), values in zip(asked, found, strict=True):
-                known.setdefault((clip, node), {}).update(values)
-            for label, path in zip(trie.labels, trie.paths, strict=True):
-                for clip in range(len(clips)):
-                    steps = zip(path, answers[label], strict=True)
-                    scores[clip, label] = sum(known[clip, node][token] for node, token in steps)
+        (trie,) = tries(answers, sum(map(len, answers)))
+        following: dict[int, set[int]] = {}
+        for label, path in zip(trie.labels, trie.paths, strict=True):
+            for node, token in zip(path, answers[label], strict=True):
+                following.setdefault(node, set()).add(token)
+        asked = [
+            (clip, node, sorted(tokens)[start : start + MAX_LOGPROB_TOKENS])
+            for node, tokens in following.items()  # a prefix comes before those that it begins
+            for clip in range(len(clips))
+            for start in range(0, len(tokens), MAX_LOGPROB_TOKENS)
+        ]
+        found = self._next_tokens([(clips[clip], prompt_ids + trie.prefix(node), ids) for clip, node, ids in asked])
+        known: dict[tuple[int, int], dict[int, float]] = {}
+        for (clip, node, _), values in zip(asked, found, strict=True):
+            known.setdefault((clip, node), {}).update(values)
+        for label, path in zip(trie.labels, trie.paths, strict=True):
+            for clip in range(len(clips)):
+                steps = zip(path, answers[label], strict=True)
+                scores[clip, label] = sum(known[clip, node][token] for node, token in steps)
         return scores
 
     def _next_tokens(self, asked: Sequence[tuple[ClipFrames, list[int], list[int]]]) -> list[dict[int, float]]:
@@ -183,6 +190,21 @@ class VllmEngine:
         grid = (count // video.temporal_patch_size) * (height // video.patch_size) * (width // video.patch_size)
         text = self._processor.tokenizer(render_prompt(self._processor, request.prompt), add_special_tokens=False)
         return len(text["input_ids"]) - 1 + grid // video.merge_size**2
+
+
+def rationale_engine(
+    base: str, model: ModelConfig, config: RationalizeConfig, seed: int, form: str | None = None
+) -> VllmEngine:
+    """The vLLM engine that writes rationales as `config` says."""
+    return VllmEngine(
+        base,
+        dtype=model.dtype,
+        revision=model.revision,
+        max_model_len=config.max_model_len,
+        tensor_parallel=config.tensor_parallel,
+        seed=seed,
+        form=form,
+    )
 
 
 def _video(clip: ClipFrames) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rbft_ray.core.schema import REJECTS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.pipeline.step import Step, StepContext
-from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_parts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
 from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import evaluate, rationalize, train
 
@@ -53,7 +53,6 @@ class Arms(NamedTuple):
         def run(context: StepContext) -> Counts:
             trained = None if model is None else storage.join(context.inputs[model.name], train.MODEL_DIR)
             ingested = context.inputs[self.clips.name]
-            refused = [row for part in read_parts(ingested, REJECTS_TABLE, REJECTS) for row in part.to_pylist()]
             counts = evaluate.evaluate(
                 name,
                 context.out,
@@ -64,7 +63,7 @@ class Arms(NamedTuple):
                 config.evaluate,
                 context.needs,
                 train_labels=[clip["label"] for clip in list_clips(ingested, ["train"])],
-                refused=refused,
+                refused=read_rows(ingested, REJECTS_TABLE, REJECTS),
                 seed=config.seed,
                 no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
             )

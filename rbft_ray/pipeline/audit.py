@@ -6,21 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import jinja2
 from rich.markup import escape
 from rich.table import Table
 
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.prompts import ANSWER_PREFIX
-from rbft_ray.core.rationale_checks import Knowledge, Verdict, check_rationale
+from rbft_ray.core.prompts import ANSWER_PREFIX, Task
+from rbft_ray.core.rationale_checks import Verdict, check_rationale, task_knowledge
 from rbft_ray.core.rationale_diversity import diversity
-from rbft_ray.core.rationale_form import is_english
-from rbft_ray.core.schema import CANDIDATES, Reason
+from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, Reason
 from rbft_ray.io import storage
+from rbft_ray.pipeline.templates import environment
 from rbft_ray.runtime.progress import console
 
-CANDIDATES_TABLE = "candidates"
 WRITERS = ("gpt", "assistant", "model")  # of a LLaVA conversation's answers
 EXAMPLES = 4  # of each reason on the page
 DETAILS = 5  # most frequent details of a reason
@@ -154,9 +152,7 @@ def check_all(
     renamed = config.data.label_map if config else {}
     known = (config.data.labels or tuple(task.definitions)) if config else ()
     found = known or tuple(sorted({row.label for row in rationales}))
-    knowledge = Knowledge(
-        task.definitions, task.cues, is_english("\n".join((task.role, task.guidance, *task.definitions.values())))
-    )
+    knowledge = task_knowledge(Task(found, task.definitions, task.role, task.guidance), task.cues)
     checked = []
     for row in rationales:
         row = row._replace(label=renamed.get(row.label, row.label))
@@ -228,13 +224,7 @@ def audit(
 
 def page(found: dict[str, Any], checked: list[Checked]) -> str:
     """A self-contained HTML page: accept rate per class and reason, examples of each reason side by side."""
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("rbft_ray.pipeline", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment()
     examples: dict[str, list[Checked]] = {reason: [] for reason in found["reasons"]}
     for label in found["classes"]:  # classes in turn, so that one does not fill the page
         for reason, kept in examples.items():

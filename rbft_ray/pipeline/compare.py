@@ -12,11 +12,11 @@ from rbft_ray.core.comparison import COMPARED_SCORES, compare_predictions
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
+from rbft_ray.pipeline.reporting.words import number, score_title, signed, span
 from rbft_ray.runtime.progress import console
 
 COLUMNS = ["id", "label", "split", "group", "predicted"]
 STEP_PREFIX = "evaluate_"
-TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 class SplitPredictions(NamedTuple):
@@ -113,7 +113,7 @@ def print_comparison(found: dict[str, Any]) -> None:
     for column in ("score", "A", "B", "B - A", "95 % interval", "p"):
         table.add_column(column, justify="left" if column == "score" else "right")
     for name in COMPARED_SCORES:
-        table.add_row(TITLES[name], *_cells(found[name]), _p_text(found[name]["p"]))
+        table.add_row(score_title(name), *_cells(found[name]), _p_text(found[name]["p"]))
     table.add_section()
     for label, values in found["per_class_f1"].items():
         table.add_row(escape(f"F1 {label}"), *_cells(values), "")
@@ -130,9 +130,8 @@ def print_comparison(found: dict[str, Any]) -> None:
 
 
 def _cells(values: dict[str, Any]) -> list[str]:
-    low, high = values["interval"]
-    interval = "-" if low is None else f"{low:+.3f} to {high:+.3f}"
-    return [f"{values['a']:.3f}", f"{values['b']:.3f}", f"{values['difference']:+.3f}", interval]
+    interval = span(values["interval"], sign=True) or "-"
+    return [number(values["a"]), number(values["b"]), signed(values["difference"]), interval]
 
 
 def _p_text(p: float | None) -> str:

@@ -10,7 +10,7 @@ from rbft_ray.io import storage
 from rbft_ray.pipeline.job import check_machine, storage_root
 from rbft_ray.pipeline.recipes import preflight_plan
 from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
-from rbft_ray.runtime.blocks import REJECTS_TABLE, read_parts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, read_rows
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 from rbft_ray.stages import preflight
@@ -29,7 +29,7 @@ def run_preflight(config: RunConfig) -> bool:
         check_resources(planned.steps, cluster)
         run_steps(root, planned.steps, cluster)
     out = step_dir(root, planned.step(preflight.STAGE))
-    refused = [row for part in read_parts(out, REJECTS_TABLE, REJECTS) for row in part.to_pylist()]
+    refused = read_rows(out, REJECTS_TABLE, REJECTS)
     clips = preflight.examined(out)
     if not clips:
         raise DataError(f"the engine took none of the {len(refused)} clips; the first: {refused[0]['detail']}")

@@ -15,8 +15,7 @@ from rbft_ray.core.prompts import (
     rationale_form,
     rationale_prompt,
 )
-from rbft_ray.core.rationale_checks import Knowledge
-from rbft_ray.core.rationale_form import is_english
+from rbft_ray.core.rationale_checks import task_knowledge
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, SPLITS
 from rbft_ray.io import storage
@@ -34,12 +33,13 @@ ARMS = ("zero_shot", "direct_sft", "rb_ft")
 
 
 class Plan(NamedTuple):
-    """A run, decided before anything starts. base: directory or hub id."""
+    """A run, decided before anything starts. base: directory or hub id; identity: of its weights."""
 
     config: RunConfig
     steps: tuple[Step, ...]
     task: Task
     base: str
+    identity: str
 
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
@@ -68,7 +68,7 @@ def plan(config: RunConfig) -> Plan:
     rb_ft = arms.train("train_rb_ft", config.train.stage2, start=stage1)
     _check_target_prior(config, task)
     scored = [arms.evaluate(arm, model) for arm, model in zip(ARMS, (None, direct_sft, rb_ft), strict=True)]
-    return Plan(config, (*sources, clips, rationales, stage1, direct_sft, rb_ft, *scored), task, base)
+    return Plan(config, (*sources, clips, rationales, stage1, direct_sft, rb_ft, *scored), task, base, identity)
 
 
 def _check_target_prior(config: RunConfig, task: Task) -> None:
@@ -85,7 +85,6 @@ def preflight_plan(config: RunConfig) -> Plan:
     """The steps of `rbft preflight`: the data as in the run, then the untuned base on some training clips."""
     whole = plan(config)
     clips = whole.step(MANIFEST_STAGE)
-    identity = base_identity(whole.base, config.model.revision)
 
     def run(context: StepContext) -> Counts:
         return preflight.preflight(
@@ -117,7 +116,7 @@ def preflight_plan(config: RunConfig) -> Plan:
         lambda cluster: replica_needs(rationale.replicas, config.ray, cluster, rationale.tensor_parallel),
         run,
         (clips,),
-        {"base": identity, **prompts},
+        {"base": whole.identity, **prompts},
     )
     return whole._replace(steps=(*clips.inputs, clips, step))
 
@@ -194,8 +193,7 @@ def _check_splits(ingest_dir: str) -> None:
 
 
 def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, identity: str) -> Step:
-    said = " ".join([task.role, task.guidance, *task.definitions.values()])
-    knowledge = Knowledge(task.definitions, config.task.cues, is_english(said))
+    knowledge = task_knowledge(task, config.task.cues)
 
     def run(context: StepContext) -> Counts:
         return rationalize.rationalize(

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 from rich import box
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from rbft_ray.io import storage
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting import classes, clips, facts, figures, words
 from rbft_ray.pipeline.runner import package_versions, step_dir
+from rbft_ray.pipeline.templates import environment
 from rbft_ray.runtime.progress import console
 
 FILES = ("report.html", "report.md", "metrics.json", "summary.json", "run.json")
@@ -43,13 +43,7 @@ def write_report(plan: Plan, root: str, run_dir: str, markers: Mapping[str, Mapp
     comparison = facts.arm_comparison(plan, root)
     summary = _summary(plan, metrics, markers)
     page = _page(plan, root, summary, metrics, comparison, markers)
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("rbft_ray.pipeline", "."),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment()
     templates.filters |= {
         name: getattr(words, name) for name in ("number", "signed", "span", "threshold", "score_title", "markdown_cell")
     }

@@ -183,6 +183,11 @@ def run_blocks(
     return total.check(stage)
 
 
+def read_rows(out: str, table: str, schema: pa.Schema, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """All rows of the committed blocks of a table, in the order of the blocks."""
+    return [row for part in read_parts(out, table, schema, columns) for row in part.to_pylist()]
+
+
 def read_parts(out: str, table: str, schema: pa.Schema, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Every committed block of a table, in the order of the blocks."""
     for file in part_files(out, table):

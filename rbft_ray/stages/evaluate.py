@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from rbft_ray.core.calibration import abstention_threshold, fit_temperature, prior_correction
 from rbft_ray.core.card import Calibration
@@ -26,10 +25,11 @@ from rbft_ray.core.rationale_checks import parse_answer
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE, SCORES, Reason, reject
 from rbft_ray.io import storage
-from rbft_ray.io.clips import read_frames
+from rbft_ray.io.clips import ClipFrames, read_frames
 from rbft_ray.model.engine import Engine, Request, TransformersEngine, VllmEngine, vllm_environment
-from rbft_ray.model.vlm import best_device, load
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_parts, run_blocks
+from rbft_ray.model.scoring import label_tokens
+from rbft_ray.model.vlm import best_device, end_of_turn_token, load, load_processor
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
 
 SCORES_TABLE = "scores"
 CALIBRATION_FILE = "calibration.json"
@@ -42,10 +42,11 @@ def score_block(
     clips: list[dict[str, Any]], engine: Engine, task: Task, stage: str, config: EvaluateConfig
 ) -> BlockOutput:
     """Scores of one block of clips."""
-    rationales = _explain([clip for clip in clips if clip["explain"]], engine, task, config.max_rationale_tokens)
+    frames = [read_frames(clip) for clip in clips]
+    rationales = _explain(clips, frames, engine, task, config.max_rationale_tokens)
     rows: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
-    scores = engine.score([read_frames(clip) for clip in clips], label_prompt(task), task.labels)
+    scores = engine.score(frames, label_prompt(task), task.labels)
     for clip, own in zip(clips, scores, strict=True):
         if not np.isfinite(own).all():
             rejects.append(reject(clip, stage, Reason.ENGINE_ERROR, "the model's scores are not finite"))
@@ -55,10 +56,13 @@ def score_block(
     return BlockOutput({SCORES_TABLE: (SCORES, rows)}, rejects, Counts(len(clips), len(rows), len(rejects)))
 
 
-def _explain(clips: list[dict[str, Any]], engine: Engine, task: Task, max_tokens: int) -> dict[str, str]:
-    requests = [Request(read_frames(clip), rationale_prompt(task)) for clip in clips]
+def _explain(
+    clips: list[dict[str, Any]], frames: list[ClipFrames], engine: Engine, task: Task, max_tokens: int
+) -> dict[str, str]:
+    asked = {clip["id"]: seen for clip, seen in zip(clips, frames, strict=True) if clip["explain"]}
+    requests = [Request(seen, rationale_prompt(task)) for seen in asked.values()]
     answers = engine.generate(requests, max_tokens=max_tokens, temperature=0.0)
-    return {clip["id"]: answer.text for clip, answer in zip(clips, answers, strict=True) if answer.error is None}
+    return {clip_id: answer.text for clip_id, answer in zip(asked, answers, strict=True) if answer.error is None}
 
 
 def _make_worker(base: str, model: ModelConfig, task: Task, stage: str, config: EvaluateConfig) -> BlockWorker:
@@ -102,8 +106,7 @@ def evaluate(
         environment=vllm_environment(needs.gpus > 0) if config.engine == "vllm" else None,
         no_progress_timeout_sec=no_progress_timeout_sec,
     )
-    tables = list(read_parts(out, SCORES_TABLE, SCORES))
-    rows = pa.concat_tables(tables).to_pylist() if tables else []
+    rows = read_rows(out, SCORES_TABLE, SCORES)
     lengths = label_lengths(base, model, task) if config.length_correction == "per_token" else ()
     calibration = calibrate(rows, task, config, train_labels, lengths)
     storage.write_json(storage.join(out, CALIBRATION_FILE), calibration.model_dump(mode="json"))
@@ -122,9 +125,6 @@ def evaluate(
 
 def label_lengths(base: str, model: ModelConfig, task: Task) -> tuple[int, ...]:
     """Tokens of each label, its end-of-turn token included."""
-    from rbft_ray.model.scoring import label_tokens
-    from rbft_ray.model.vlm import end_of_turn_token, load_processor
-
     processor = load_processor(base, model.revision)
     return tuple(map(len, label_tokens(processor, end_of_turn_token(processor), task.labels)))
 
@@ -216,8 +216,3 @@ def metrics(
         "calibration": calibration.model_dump(mode="json"),
         "splits": splits,
     }
-
-
-def predictions(out: str) -> list[dict[str, Any]]:
-    """All rows of the predictions in `out`."""
-    return storage.read_table(storage.join(out, PREDICTIONS_FILE), PREDICTIONS).to_pylist()

@@ -14,9 +14,8 @@ from rbft_ray.core.readiness import Examined
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import EXAMINED, Reason, reject
 from rbft_ray.io.clips import read_frames
-from rbft_ray.model.engine import Engine, Request, VllmEngine, vllm_environment
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_parts, run_blocks
-from rbft_ray.stages.rationalize import request_seed
+from rbft_ray.model.engine import Engine, Request, rationale_engine, request_seed, vllm_environment
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
 
 STAGE = "preflight"
 EXAMINED_TABLE = "examined"
@@ -58,14 +57,7 @@ def examine_block(
 def _make_worker(
     base: str, model: ModelConfig, task: Task, samples: int, config: RationalizeConfig, seed: int
 ) -> BlockWorker:
-    engine = VllmEngine(
-        base,
-        dtype=model.dtype,
-        revision=model.revision,
-        max_model_len=config.max_model_len,
-        tensor_parallel=config.tensor_parallel,
-        seed=seed,
-    )
+    engine = rationale_engine(base, model, config, seed)
     return lambda clips: examine_block(clips, engine, task, samples, config, seed)
 
 
@@ -101,6 +93,5 @@ def examined(out: str) -> list[Examined]:
         Examined(
             row["label"], tuple(row["log_probabilities"]), tuple(row["answers"]), row["truncated"], row["prompt_tokens"]
         )
-        for table in read_parts(out, EXAMINED_TABLE, EXAMINED)
-        for row in table.to_pylist()
+        for row in read_rows(out, EXAMINED_TABLE, EXAMINED)
     ]

@@ -5,7 +5,6 @@ out:  candidates/NNNNN.parquet (schema CANDIDATES; `kept` marks the one per clip
       rejects/NNNNN.parquet: clips without an accepted rationale; one clip in, one kept rationale or one reject out
 """
 
-import hashlib
 from functools import partial
 from typing import Any
 
@@ -20,19 +19,13 @@ from rbft_ray.core.prompts import (
 )
 from rbft_ray.core.rationale_checks import Knowledge, check_rationale
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import CANDIDATES, Reason, reject
+from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, Reason, reject
 from rbft_ray.io.clips import ClipFrames, read_frames
-from rbft_ray.model.engine import Completion, Engine, Request, VllmEngine, vllm_environment
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_parts, run_blocks
+from rbft_ray.model.engine import Completion, Engine, Request, rationale_engine, request_seed, vllm_environment
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
 
 STAGE = "rationalize"
-CANDIDATES_TABLE = "candidates"
 PASSES = {"blind": (False,), "label_conditioned": (True,), "bootstrap": (False, True)}  # mode: hinted or not, in order
-
-
-def request_seed(seed: int, clip_id: str, hinted: bool, candidate: int) -> int:
-    """The sampling seed of one request: the same on every run, whatever block or replica it falls to."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{clip_id}\n{hinted}\n{candidate}".encode()).digest()[:4])
 
 
 def rationalize_block(
@@ -114,15 +107,7 @@ def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str,
 def _make_worker(
     base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int, knowledge: Knowledge
 ) -> BlockWorker:
-    engine = VllmEngine(
-        base,
-        dtype=model.dtype,
-        revision=model.revision,
-        max_model_len=config.max_model_len,
-        tensor_parallel=config.tensor_parallel,
-        seed=seed,
-        form=rationale_form(task.labels),
-    )
+    engine = rationale_engine(base, model, config, seed, rationale_form(task.labels))
     return lambda clips: rationalize_block(clips, engine, task, config, seed, knowledge)
 
 
@@ -156,7 +141,6 @@ def kept_rationales(out: str) -> dict[str, str]:
     """{clip id: rationale text} of the rationales that stage 1 trains on."""
     return {
         row["id"]: row["text"]
-        for table in read_parts(out, CANDIDATES_TABLE, CANDIDATES, ["id", "text", "kept"])
-        for row in table.to_pylist()
+        for row in read_rows(out, CANDIDATES_TABLE, CANDIDATES, ["id", "text", "kept"])
         if row["kept"]
     }

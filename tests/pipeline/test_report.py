@@ -16,7 +16,7 @@ from rbft_ray.core.config import EvaluateConfig, RunConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import Task
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import CANDIDATES, CLIPS, PREDICTIONS, REJECTS
+from rbft_ray.core.schema import CANDIDATES, CLIPS, PREDICTIONS, PREDICTIONS_FILE, REJECTS
 from rbft_ray.io import storage
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.report import FILES, print_summary, write_report
@@ -55,7 +55,7 @@ class MadeUpRun:
         self.root, self.labels = str(root), labels
         settings = EvaluateConfig(**{"example_rationales": 2, **(config or {})})
         steps = tuple(Step(name, {}, lambda _cluster: Needs(), run) for name in stage_names())
-        self.plan = Plan(RunConfig(name="odd-run", evaluate=settings), steps, Task(labels), "base")
+        self.plan = Plan(RunConfig(name="odd-run", evaluate=settings), steps, Task(labels), "base", "identity")
         self.clips = [
             {"id": f"{split}-{place}-{number}", "label": label, "split": split, "group": f"cam{number}"}
             for split in ("train", "validation", "test")
@@ -263,7 +263,11 @@ def test_matrices_for_few_classes_and_pairs_for_many(made_up):
 
 def test_the_worst_mistakes_are_the_most_confident_ones(made_up):
     run, files = made_up
-    test = [row for row in evaluate.predictions(run.out("evaluate_rb_ft")) if row["split"] == "test"]
+    test = [
+        row
+        for row in storage.read_table(f"{run.out('evaluate_rb_ft')}/{PREDICTIONS_FILE}", PREDICTIONS).to_pylist()
+        if row["split"] == "test"
+    ]
     wrong = [row for row in test if row["predicted"] != row["label"]]
     wrong.sort(key=lambda row: (-max(row["probabilities"]), row["id"]))
     told = clips.told_clips(run.plan, run.root)

@@ -16,10 +16,11 @@ from rbft_ray.model.engine import (
     Request,
     TransformersEngine,
     VllmEngine,
+    request_seed,
     vllm_environment,
 )
 from rbft_ray.runtime.blocks import read_parts
-from rbft_ray.stages.rationalize import kept_rationales, rationalize, request_seed
+from rbft_ray.stages.rationalize import kept_rationales, rationalize
 
 pytestmark = pytest.mark.ray
 

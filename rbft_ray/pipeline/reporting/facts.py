@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.schema import CANDIDATES, REJECTS, SPLITS
+from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS, SPLITS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.pipeline.compare import compare_files
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting.words import BASELINE, METHOD
 from rbft_ray.pipeline.runner import step_dir
-from rbft_ray.runtime.blocks import REJECTS_TABLE, read_parts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, read_rows
 from rbft_ray.stages import evaluate, rationalize
 
 LOSS_POINTS = 200
@@ -77,12 +77,7 @@ def split_counts(plan: Plan, root: str, rejected: Sequence[Mapping[str, Any]]) -
 
 def all_rejects(plan: Plan, root: str) -> list[dict[str, Any]]:
     """The rows of REJECTS of all steps, in the order of the steps."""
-    return [
-        row
-        for step in plan.steps
-        for table in read_parts(step_dir(root, step), REJECTS_TABLE, REJECTS)
-        for row in table.to_pylist()
-    ]
+    return [row for step in plan.steps for row in read_rows(step_dir(root, step), REJECTS_TABLE, REJECTS)]
 
 
 def reject_counts(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -100,12 +95,10 @@ def rationale_counts(plan: Plan, root: str) -> dict[str, dict[str, int]]:
     clips: dict[str, set[str]] = {label: set() for label in plan.task.labels}
     kept: Counter[tuple[str, bool]] = Counter()
     columns = ["id", "label", "hinted", "kept"]
-    for table in read_parts(
-        step_dir(root, plan.step(rationalize.STAGE)), rationalize.CANDIDATES_TABLE, CANDIDATES, columns
-    ):
-        for row in table.to_pylist():
-            clips[row["label"]].add(row["id"])
-            kept[row["label"], row["hinted"]] += row["kept"]
+    out = step_dir(root, plan.step(rationalize.STAGE))
+    for row in read_rows(out, CANDIDATES_TABLE, CANDIDATES, columns):
+        clips[row["label"]].add(row["id"])
+        kept[row["label"], row["hinted"]] += row["kept"]
     return {
         label: {
             "clips": len(own),
