@@ -78,10 +78,17 @@ class RationalizeConfig(Section):
     )
     candidates: int = Field(1, ge=1, description="rationales per clip and pass")
     temperature: float = Field(0.7, ge=0)
+    more_tries: int = Field(
+        1, ge=0, description="further passes over the clips that have no accepted rationale; temperature at least 0.7"
+    )
     max_tokens: int = Field(160, ge=8)
-    replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas")
+    replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas at most")
+    min_replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas to begin with")
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="GPUs per replica")
-    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
+    block_clips: int = Field(8, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
+    requests_in_flight: int = Field(
+        64, ge=1, json_schema_extra=NO_EFFECT, description="rationales that a replica writes at a time, about"
+    )
     max_model_len: int = Field(2048, ge=128, json_schema_extra=NO_EFFECT, description="tokens of prompt and answer")
 
 
@@ -202,6 +209,8 @@ class RunConfig(Section):
                 raise ValueError(
                     f"train.{stage}.global_batch must be a multiple of train.workers x train.micro_batch = {batch}"
                 )
+        if self.rationalize.min_replicas > self.rationalize.replicas:
+            raise ValueError("rationalize.min_replicas must not be above rationalize.replicas")
         return self
 
 

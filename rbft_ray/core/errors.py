@@ -25,6 +25,10 @@ class DataError(RbftError):
     exit_code = 4
 
 
+class WorkerBroken(Exception):
+    """A worker process cannot go on and must be replaced; its work is not at fault."""
+
+
 class StorageError(RbftError):
     """A place cannot be read or written."""
 

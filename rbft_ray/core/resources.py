@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Needs:
-    """`workers` processes, each with so many logical CPUs and GPUs; `gang`: all of them at once (a training group)."""
+    """Up to `workers` processes, each with so many logical CPUs and GPUs, and at least `min_workers` at once.
+
+    gang: all of them at once (a training group).
+    """
 
     workers: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
     gang: bool = False
+    min_workers: int = 1
 
     @property
     def total_cpus(self) -> float:
@@ -30,9 +34,9 @@ class Needs:
 def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
     """None where the cluster has what is needed, else a phrase such as '8 GPUs needed, 0 there'.
 
-    Where the workers are no gang, too few CPUs or GPUs only make the step slower, as long as one worker fits.
+    Where the workers are no gang, too few CPUs or GPUs only make the step slower, as long as `min_workers` fit.
     """
-    at_once = needs.workers if needs.gang else 1
+    at_once = needs.workers if needs.gang else needs.min_workers
     lacks = []
     for kind, each in (("GPU", needs.gpus), ("CPU", needs.cpus)):
         there = cluster.get(kind, 0.0)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from rbft_ray.core.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "validation", "test")
 
 
@@ -36,6 +36,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     TOO_LONG = "too_long"
     ENGINE_ERROR = "engine_error"
+    WORKER_DIED = "worker_died"
 
 
 def _schema(kind: str, fields: list[tuple[str, pa.DataType]], **metadata: str) -> pa.Schema:
@@ -74,7 +75,8 @@ CANDIDATES = _schema(
         ("answer", pa.string()),
         ("accepted", pa.bool_()),
         ("kept", pa.bool_()),  # the one that stage 1 trains on
-        ("reason", pa.string()),
+        ("reason", pa.string()),  # a Reason; empty where accepted
+        ("detail", pa.string()),
         ("prompt_hash", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),

@@ -115,7 +115,9 @@ def check_vllm() -> Finding:
     """Starts vLLM on the demo's base VLM and lets it write a few tokens."""
     code = (
         "import os\n"
-        "from rbft_ray.model.engine import *\n"
+        "from rbft_ray.io.clips import ClipFrames\n"
+        "from rbft_ray.model.engine import Request\n"
+        "from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment\n"
         "os.environ.update(vllm_environment(gpu=False))\n"
         "import numpy as np\n"
         f"engine = VllmEngine({str(demo.BASE_DIR)!r}, dtype='float32', max_model_len=512)\n"

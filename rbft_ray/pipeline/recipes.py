@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rich.markup import escape
+
 from rbft_ray import demo
 from rbft_ray.core.config import RunConfig, result_config
 from rbft_ray.core.errors import ConfigError, DataError
@@ -24,8 +26,10 @@ from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
 from rbft_ray.pipeline.arms import Arms
 from rbft_ray.pipeline.dataset import Dataset, data_identity, load_dataset, make_task
+from rbft_ray.pipeline.reporting.words import few_rationales
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts
+from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import ingest, preflight, rationalize
 
@@ -196,7 +200,7 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
     knowledge = task_knowledge(task, config.task.cues)
 
     def run(context: StepContext) -> Counts:
-        return rationalize.rationalize(
+        counts = rationalize.rationalize(
             context.out,
             list_clips(context.inputs[clips.name], ["train"]),
             base,
@@ -208,6 +212,9 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
             seed=config.seed,
             no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
         )
+        for line in few_rationales(rationalize.counts_by_class(context.out, task.labels)):
+            console.print(f"[yellow]![/yellow] {escape(line)}")
+        return counts
 
     prompts = {
         "blind": prompt_hash(rationale_prompt(task)),
@@ -220,11 +227,11 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         "dtype": config.model.dtype,
         "seed": config.seed,
     }
-    replicas, gpus = config.rationalize.replicas, config.rationalize.tensor_parallel
+    own = config.rationalize
     return Step(
         rationalize.STAGE,
         settings,
-        lambda cluster: replica_needs(replicas, config.ray, cluster, gpus),
+        lambda cluster: replica_needs(own.replicas, config.ray, cluster, own.tensor_parallel, own.min_replicas),
         run,
         (clips,),
         {"base": identity, **prompts},

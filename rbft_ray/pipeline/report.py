@@ -22,6 +22,7 @@ from rbft_ray.pipeline.reporting import classes, clips, facts, figures, words
 from rbft_ray.pipeline.runner import package_versions, step_dir
 from rbft_ray.pipeline.templates import environment
 from rbft_ray.runtime.progress import console
+from rbft_ray.stages import rationalize
 
 FILES = ("report.html", "report.md", "metrics.json", "summary.json", "run.json")
 SUMMARY_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece")  # all in [0, 1]
@@ -121,6 +122,7 @@ def _page(
     tests = {arm: metrics[arm]["splits"]["test"] for arm in ARMS}
     rejected = facts.all_rejects(plan, root)
     data = facts.split_counts(plan, root, rejected)
+    rationales = rationalize.counts_by_class(step_dir(root, plan.step(rationalize.STAGE)), labels)
     rows = classes.class_rows(labels, data["train"], tests, comparison)
     return {
         "summary": summary,
@@ -130,7 +132,7 @@ def _page(
         "tests": tests,
         "calibrations": {arm: metrics[arm]["calibration"] for arm in ARMS},
         "verdict": words.verdict(comparison),
-        "warnings": words.warnings(tests, labels),
+        "warnings": [*words.warnings(tests, labels), *words.few_rationales(rationales)],
         "any_rejected": any(test["rejected"] for test in tests.values()),
         "any_reasoned": any(test["reasoned"] for test in tests.values()),
         "any_threshold": any(metrics[arm]["calibration"]["abstain_below"] is not None for arm in ARMS),
@@ -147,7 +149,7 @@ def _page(
         },
         "clips": clips.told_clips(plan, root),
         "splits": data["splits"],
-        "rationales": facts.rationale_counts(plan, root),
+        "rationales": rationales,
         "rejects": facts.reject_counts(rejected),
         "finished": {name: marker["finished"] for name, marker in markers.items()},
         "versions": package_versions(),

@@ -3,7 +3,7 @@
 A stage's rows are cut into numbered blocks. Ray Data spreads the blocks over tasks (or over actors that hold a model) anywhere
 in the cluster; each block writes its Parquet files and, last, a receipt with its counts. A block with a receipt is never
 done again, so a killed stage loses at most the blocks in flight, and a block that is written twice overwrites itself: the
-output has every row once.
+output has every row once. A worker process that dies is replaced and its blocks are done again (`attempts`).
 
 Layout of a stage's directory:
     layout.json           {"block_rows": 16, "rows": 496}
@@ -13,22 +13,27 @@ Layout of a stage's directory:
 
 import gc
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 import pyarrow as pa
 
-from rbft_ray.core.errors import RbftError
+from rbft_ray.core.errors import RbftError, WorkerBroken
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import REJECTS
+from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files
+from rbft_ray.runtime import attempts
 from rbft_ray.runtime.failures import cause_line
 from rbft_ray.runtime.progress import StageProgress
 
 REJECTS_TABLE = "rejects"
+
+_log = logging.getLogger(__name__)
 
 
 class Counts(NamedTuple):
@@ -55,8 +60,18 @@ class BlockOutput(NamedTuple):
     counts: Counts
 
 
+def merged(outputs: Sequence[BlockOutput]) -> BlockOutput:
+    """The outputs of parts of a block as that of the block."""
+    tables: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {}
+    for output in outputs:
+        for table, (schema, rows) in output.tables.items():
+            tables.setdefault(table, (schema, []))[1].extend(rows)
+    rejects = [row for output in outputs for row in output.rejects]
+    return BlockOutput(tables, rejects, reduce(Counts.plus, (output.counts for output in outputs), Counts()))
+
+
 class BlockWorker(Protocol):
-    """A function of one block's rows, or an actor class whose instances are called with them."""
+    """A function of one block's rows. With several blocks in flight it is called from as many threads."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> BlockOutput: ...
 
@@ -83,15 +98,35 @@ def committed(out: str) -> dict[int, Counts]:
 
 
 class _Task:
-    """One call of a block worker inside Ray Data: rows in, receipt out."""
+    """The calls of a block worker inside a Ray Data actor: rows in, receipt out."""
 
-    def __init__(self, out: str, make_worker: Callable[[], BlockWorker]):
-        self._out, self._worker = out, make_worker()
+    def __init__(self, stage: str, out: str, run: str, make_worker: Callable[[], BlockWorker], in_flight: int):
+        self._stage, self._out, self._run = stage, out, run
+        self._worker, self._turns = make_worker(), attempts.Turns(in_flight)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
-        block, rows = int(batch["block"][0]), batch["rows"][0]
-        counts = _commit(self._out, block, self._worker(list(rows)))
+        block, rows = int(batch["block"][0]), list(batch["rows"][0])
+        attempt = attempts.begin(self._out, block, self._run)
+        try:
+            with self._turns.take(alone=attempt.row_by_row):
+                output = self._row_by_row(block, rows, attempt) if attempt.row_by_row else self._worker(rows)
+        except WorkerBroken as error:
+            _log.error("%s: this process cannot go on and is replaced: %s", self._stage, error)
+            os._exit(1)
+        counts = _commit(self._out, block, output)
+        attempts.end(self._out, block)
         return {"block": [block], **{name: [value] for name, value in counts._asdict().items()}}
+
+    def _row_by_row(self, block: int, rows: list[dict[str, Any]], attempt: attempts.Attempt) -> BlockOutput:
+        outputs = []
+        for index, row in enumerate(rows):
+            if index in attempt.dead:
+                why = f"the worker process died each time while it worked on this row ({attempt.tries - 1} tries)"
+                outputs.append(BlockOutput({}, [reject(row, self._stage, Reason.WORKER_DIED, why)], Counts(1, 0, 1)))
+            else:
+                attempts.mark(self._out, block, attempt, index)
+                outputs.append(self._worker([row]))
+        return merged(outputs)
 
 
 def _layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[list[dict[str, Any]]]:
@@ -105,7 +140,7 @@ def _layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[l
 
 def _stream(
     todo: Sequence[tuple[int, list[dict[str, Any]]]],
-    task_arguments: tuple[str, Callable[[], BlockWorker]],
+    task_arguments: tuple[str, str, str, Callable[[], BlockWorker], int],
     needs: Needs,
     environment: Mapping[str, str] | None,
     no_progress_timeout_sec: float,
@@ -115,6 +150,7 @@ def _stream(
     from ray.data import ActorPoolStrategy, DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
+    in_flight = task_arguments[-1]
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
@@ -127,7 +163,13 @@ def _stream(
         _Task,
         fn_constructor_args=task_arguments,
         batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=min(needs.workers, len(todo)), max_tasks_in_flight_per_actor=2),
+        compute=ActorPoolStrategy(
+            min_size=min(needs.min_workers, len(todo)),
+            max_size=min(needs.workers, len(todo)),
+            max_tasks_in_flight_per_actor=in_flight + 1,
+            max_concurrent_calls_per_actor=in_flight,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=needs.cpus,
         num_gpus=needs.gpus or None,
         runtime_env={"env_vars": dict(environment)} if environment else None,
@@ -144,6 +186,7 @@ def run_blocks(
     needs: Needs,
     *,
     block_rows: int,
+    in_flight: int = 1,
     environment: Mapping[str, str] | None = None,
     no_progress_timeout_sec: float,
 ) -> Counts:
@@ -152,6 +195,7 @@ def run_blocks(
     Args:
         rows: the same list on every run of the same step: a block's number is its place in it.
         block_rows: rows per block; where the stage was begun with another number, that one stays.
+        in_flight: blocks that an actor works on at a time, each in a thread of its own.
         make_worker: called once per actor; loads what the worker holds (a model).
         environment: environment variables of the workers.
         no_progress_timeout_sec: no block for so long is an error.
@@ -170,7 +214,8 @@ def run_blocks(
     failure = ""
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
-            for counts in _stream(todo, (out, make_worker), needs, environment, no_progress_timeout_sec):
+            arguments = (stage, out, uuid4().hex, make_worker, in_flight)
+            for counts in _stream(todo, arguments, needs, environment, no_progress_timeout_sec):
                 total = total.plus(counts)
                 bar.advance(counts.read)
         except RayError as error:

@@ -49,7 +49,10 @@ def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
             ray.shutdown()
 
 
-def replica_needs(replicas: int, config: RayConfig, cluster: Mapping[str, float], gpus_each: int = 1) -> Needs:
-    """What `replicas` processes that hold a model need: GPUs where they are wanted or there, else CPUs alone."""
+def replica_needs(
+    replicas: int, config: RayConfig, cluster: Mapping[str, float], gpus_each: int = 1, min_replicas: int = 1
+) -> Needs:
+    """What up to `replicas` processes that hold a model need: GPUs where they are wanted or there, else CPUs alone."""
     wants_gpu = config.use_gpu if config.use_gpu is not None else cluster.get("GPU", 0) > 0
-    return Needs(replicas, cpus=1.0, gpus=float(gpus_each) if wants_gpu else 0.0)
+    gpus = float(gpus_each) if wants_gpu else 0.0
+    return Needs(replicas, cpus=1.0, gpus=gpus, min_workers=min_replicas)

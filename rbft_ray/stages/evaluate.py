@@ -26,8 +26,9 @@ from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE, SCORES, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames, read_frames
-from rbft_ray.model.engine import Engine, Request, TransformersEngine, VllmEngine, vllm_environment
+from rbft_ray.model.engine import Engine, Request, TransformersEngine
 from rbft_ray.model.scoring import label_tokens
+from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
 from rbft_ray.model.vlm import best_device, end_of_turn_token, load, load_processor
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
 

@@ -14,7 +14,8 @@ from rbft_ray.core.readiness import Examined
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import EXAMINED, Reason, reject
 from rbft_ray.io.clips import read_frames
-from rbft_ray.model.engine import Engine, Request, rationale_engine, request_seed, vllm_environment
+from rbft_ray.model.engine import Engine, Request, request_seed
+from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
 
 STAGE = "preflight"

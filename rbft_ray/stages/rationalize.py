@@ -3,10 +3,16 @@
 in:   training clips of `list_clips` {id, label, file, row}
 out:  candidates/NNNNN.parquet (schema CANDIDATES; `kept` marks the one per clip that stage 1 trains on),
       rejects/NNNNN.parquet: clips without an accepted rationale; one clip in, one kept rationale or one reject out
+
+Several blocks are in flight in each replica and share vLLM's batches, so that it does not drain at the end of a block. Ray
+Data's own LLM processor was not taken: it keeps one row apart from the next, so that a second pass over what the gate
+refused would be a second run of the engine, and it commits nothing before its end.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.prompts import (
@@ -21,11 +27,30 @@ from rbft_ray.core.rationale_checks import Knowledge, check_rationale
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, Reason, reject
 from rbft_ray.io.clips import ClipFrames, read_frames
-from rbft_ray.model.engine import Completion, Engine, Request, rationale_engine, request_seed, vllm_environment
+from rbft_ray.model.engine import Completion, Engine, Request, request_seed
+from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
 
 STAGE = "rationalize"
-PASSES = {"blind": (False,), "label_conditioned": (True,), "bootstrap": (False, True)}  # mode: hinted or not, in order
+PASSES = {"blind": (False,), "label_conditioned": (True,), "bootstrap": (False, True)}  # hinted or not, in order
+MIN_RETRY_TEMPERATURE = 0.7  # the same prompt again at temperature 0 gives the same text
+
+
+class Pass(NamedTuple):
+    """One round of candidates for the clips that have no accepted one yet; `first`: the number of its first candidate."""
+
+    hinted: bool
+    first: int
+    temperature: float
+
+
+def passes(config: RationalizeConfig) -> list[Pass]:
+    """The rounds of the mode, then `more_tries` rounds like its last."""
+    hinted = PASSES[config.mode]
+    again = max(config.temperature, MIN_RETRY_TEMPERATURE)
+    return [Pass(hint, 0, config.temperature) for hint in hinted] + [
+        Pass(hinted[-1], number * config.candidates, again) for number in range(1, config.more_tries + 1)
+    ]
 
 
 def rationalize_block(
@@ -37,71 +62,84 @@ def rationalize_block(
     knowledge: Knowledge | None = None,
 ) -> BlockOutput:
     """Candidates for each clip, pass by pass; a clip that has an accepted one does not enter the next pass."""
+    frames = {clip["id"]: read_frames(clip) for clip in clips}
     candidates: list[dict[str, Any]] = []
-    kept: set[str] = set()
-    frames: list[ClipFrames] = [read_frames(clip) for clip in clips]
-    for hinted in PASSES[config.mode]:
-        asked = [
-            (index, number)
-            for index, clip in enumerate(clips)
-            if clip["id"] not in kept
-            for number in range(config.candidates)
-        ]
-        requests = [
-            Request(
-                frames[index],
-                hinted_rationale_prompt(task, clips[index]["label"]) if hinted else rationale_prompt(task),
-                request_seed(seed, clips[index]["id"], hinted, number),
-            )
-            for index, number in asked
-        ]
-        answers = engine.generate(requests, max_tokens=config.max_tokens, temperature=config.temperature)
-        for (index, number), request, answer in zip(asked, requests, answers, strict=True):
-            candidate = _candidate(clips[index], number, hinted, request, answer, task, knowledge)
-            if candidate["accepted"] and clips[index]["id"] not in kept:
-                candidate["kept"] = True
-                kept.add(clips[index]["id"])
-            candidates.append(candidate)
-    rejects = [_reject(clip, candidates) for clip in clips if clip["id"] not in kept]
-    return BlockOutput(
-        {CANDIDATES_TABLE: (CANDIDATES, candidates)}, rejects, Counts(len(clips), len(kept), len(rejects))
-    )
+    left = list(clips)
+    for turn in passes(config):
+        found = _candidates(left, frames, engine, task, config, turn, seed, knowledge)
+        candidates += found
+        kept = _keep(found)
+        left = [clip for clip in left if clip["id"] not in kept]
+        if not left:
+            break
+    rejects = [_reject(clip, candidates) for clip in left]
+    counts = Counts(len(clips), len(clips) - len(left), len(left))
+    return BlockOutput({CANDIDATES_TABLE: (CANDIDATES, candidates)}, rejects, counts)
 
 
-def _candidate(
-    clip: dict[str, Any],
-    number: int,
-    hinted: bool,
-    request: Request,
-    answer: Completion,
+def _candidates(
+    clips: list[dict[str, Any]],
+    frames: dict[str, ClipFrames],
+    engine: Engine,
     task: Task,
+    config: RationalizeConfig,
+    turn: Pass,
+    seed: int,
     knowledge: Knowledge | None,
+) -> list[dict[str, Any]]:
+    asked = [(clip, turn.first + number) for clip in clips for number in range(config.candidates)]
+    requests = [
+        Request(
+            frames[clip["id"]],
+            hinted_rationale_prompt(task, clip["label"]) if turn.hinted else rationale_prompt(task),
+            request_seed(seed, clip["id"], turn.hinted, number),
+        )
+        for clip, number in asked
+    ]
+    answers = engine.generate(requests, max_tokens=config.max_tokens, temperature=turn.temperature)
+    return [
+        {"id": clip["id"], "label": clip["label"], "candidate": number, "hinted": turn.hinted}
+        | _judged(clip["label"], request, answer, task, knowledge)
+        for (clip, number), request, answer in zip(asked, requests, answers, strict=True)
+    ]
+
+
+def _judged(
+    label: str, request: Request, answer: Completion, task: Task, knowledge: Knowledge | None
 ) -> dict[str, Any]:
-    verdict = check_rationale(answer.text, clip["label"], task.labels, truncated=answer.truncated, knowledge=knowledge)
+    verdict = check_rationale(answer.text, label, task.labels, truncated=answer.truncated, knowledge=knowledge)
     reason = Reason.ENGINE_ERROR if answer.error else verdict.reason
     return {
-        "id": clip["id"],
-        "label": clip["label"],
-        "candidate": number,
-        "hinted": hinted,
         "text": rationale_text(verdict.reasoning, verdict.answer) if verdict.answer else answer.text,
         "answer": verdict.answer,
         "accepted": reason is None,
         "kept": False,
-        "reason": answer.error or (reason.value if reason else ""),
+        "reason": reason.value if reason else "",
+        "detail": answer.error or verdict.detail,
         "prompt_hash": prompt_hash(request.prompt),
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": answer.output_tokens,
     }
 
 
+def _keep(candidates: list[dict[str, Any]]) -> set[str]:
+    """Marks the first accepted candidate of each clip; the ids of the clips that have one."""
+    kept: set[str] = set()
+    for candidate in candidates:
+        if candidate["accepted"] and candidate["id"] not in kept:
+            candidate["kept"] = True
+            kept.add(candidate["id"])
+    return kept
+
+
 def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, str]:
+    """The reject row of a clip without a rationale, for the most frequent reason."""
     own = [candidate for candidate in candidates if candidate["id"] == clip["id"]]
+    reasons = Counter(candidate["reason"] for candidate in own).most_common()
+    counted = ", ".join(f"{reason} {count}" for reason, count in reasons)
     last = own[-1]
-    known = {reason.value for reason in Reason}
-    reason = Reason(last["reason"]) if last["reason"] in known else Reason.ENGINE_ERROR
-    detail = f"{len(own)} candidates, none accepted; the last: {last['reason']}; {last['text'][:200]!r}"
-    return reject(clip, STAGE, reason, detail)
+    detail = f"{len(own)} candidates, none accepted: {counted}; the last: {last['detail']}; {last['text'][:200]!r}"
+    return reject(clip, STAGE, Reason(reasons[0][0]), detail)
 
 
 def _make_worker(
@@ -132,6 +170,7 @@ def rationalize(
         partial(_make_worker, base, model, task, config, seed, knowledge),
         needs,
         block_rows=config.block_clips,
+        in_flight=-(-config.requests_in_flight // (config.block_clips * config.candidates)),
         environment=vllm_environment(needs.gpus > 0),
         no_progress_timeout_sec=no_progress_timeout_sec,
     )
@@ -143,4 +182,22 @@ def kept_rationales(out: str) -> dict[str, str]:
         row["id"]: row["text"]
         for row in read_rows(out, CANDIDATES_TABLE, CANDIDATES, ["id", "text", "kept"])
         if row["kept"]
+    }
+
+
+def counts_by_class(out: str, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By label: training clips that were asked for a rationale, kept ones (blind, hinted), and clips without one."""
+    clips: dict[str, set[str]] = {label: set() for label in labels}
+    kept: Counter[tuple[str, bool]] = Counter()
+    for row in read_rows(out, CANDIDATES_TABLE, CANDIDATES, ["id", "label", "hinted", "kept"]):
+        clips[row["label"]].add(row["id"])
+        kept[row["label"], row["hinted"]] += row["kept"]
+    return {
+        label: {
+            "clips": len(own),
+            "blind": kept[label, False],
+            "hinted": kept[label, True],
+            "none": len(own) - kept[label, False] - kept[label, True],
+        }
+        for label, own in clips.items()
     }

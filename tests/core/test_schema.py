@@ -17,9 +17,9 @@ def test_a_table_of_this_version_is_taken(schema: pa.Schema) -> None:
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"kind": "clips", "schema_version": "2"}, "schema version 2 is unknown"),
+        ({"kind": "clips", "schema_version": "99"}, "schema version 99 is unknown"),
         ({"kind": "clips"}, r"schema version \? is unknown"),
-        ({"kind": "rejects", "schema_version": "1"}, "holds 'rejects', expected 'clips'"),
+        ({"kind": "rejects", "schema_version": "2"}, "holds 'rejects', expected 'clips'"),
         (None, r"holds '\?', expected 'clips'"),
     ],
 )

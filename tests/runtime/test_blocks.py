@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,63 @@ def test_a_failing_worker_is_an_error_and_committed_blocks_stay(ray_cluster, tmp
     while ray.available_resources().get("CPU") != 2:
         assert time.monotonic() < deadline_sec
         time.sleep(0.2)
+
+
+def make_mortal(log_dir: str, kills: dict[str, int]):
+    """A worker whose process is killed by a row, as often as `kills` says."""
+
+    def work(rows):
+        for row in rows:
+            times = len(list(Path(log_dir).glob(f"{row['id']} *")))
+            if times < kills.get(row["id"], 0):
+                (Path(log_dir) / f"{row['id']} {times}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
+        return BlockOutput({"kept": (REJECTS, list(rows))}, [], Counts(len(rows), len(rows), 0))
+
+    return work
+
+
+KEPT_ROWS = [reject(row, "test", Reason.BAD_ROW, "") for row in ROWS]
+
+
+def test_a_killed_worker_is_replaced_and_its_blocks_are_done_again(ray_cluster, tmp_path):
+    worker = partial(make_mortal, str(tmp_path), {"clip 6": 1, "clip 30": 1})
+    out = tmp_path / "out"
+    counts = run_blocks(
+        "test", str(out), KEPT_ROWS, worker, Needs(2), block_rows=4, in_flight=4, no_progress_timeout_sec=120
+    )
+    assert counts == Counts(40, 40, 0)
+    assert sorted(ids(out, "kept")) == sorted(row["id"] for row in ROWS)
+    assert len(list(tmp_path.glob("clip *"))) == 2
+    assert not list((out / "attempts").glob("*.json"))
+
+
+def test_rows_that_always_kill_the_worker_cost_themselves_only(ray_cluster, tmp_path):
+    worker = partial(make_mortal, str(tmp_path), {"clip 6": 99, "clip 13": 99})
+    out = tmp_path / "out"
+    counts = run_blocks(
+        "test", str(out), KEPT_ROWS, worker, Needs(1), block_rows=4, in_flight=4, no_progress_timeout_sec=120
+    )
+    assert counts == Counts(40, 38, 2)
+    assert sorted(ids(out, REJECTS_TABLE)) == ["clip 13", "clip 6"]
+    assert len(ids(out, "kept")) == len(set(ids(out, "kept"))) == 38
+
+
+def test_blocks_in_flight_share_a_worker(ray_cluster, tmp_path):
+    def make_waiting():
+        together = threading.Barrier(3, timeout=30)
+
+        def work(rows):
+            together.wait()
+            return BlockOutput({}, [], Counts(len(rows), len(rows), 0))
+
+        return work
+
+    counts = run_blocks(
+        "test", str(tmp_path), ROWS[:36], make_waiting, Needs(1), block_rows=4, in_flight=3, no_progress_timeout_sec=60
+    )
+    assert counts == Counts(36, 36, 0)
 
 
 def test_counts_that_do_not_add_up_are_refused(ray_cluster, tmp_path):

@@ -2,7 +2,11 @@
 
 import os
 import re
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 import ray
 
@@ -12,15 +16,10 @@ from rbft_ray.core.rationale_checks import Knowledge
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, REJECTS
 from rbft_ray.io.clips import read_frames
-from rbft_ray.model.engine import (
-    Request,
-    TransformersEngine,
-    VllmEngine,
-    request_seed,
-    vllm_environment,
-)
+from rbft_ray.model.engine import Request, TransformersEngine, request_seed
+from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
 from rbft_ray.runtime.blocks import read_parts
-from rbft_ray.stages.rationalize import kept_rationales, rationalize
+from rbft_ray.stages.rationalize import kept_rationales, passes, rationalize
 
 pytestmark = pytest.mark.ray
 
@@ -96,3 +95,48 @@ def test_seeds_depend_on_the_clip_and_the_candidate_and_nothing_else():
     assert len(seeds) == 8
     assert request_seed(0, "a", False, 1) == request_seed(0, "a", False, 1)
     assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") is None  # the stage sets it for its replicas only
+
+
+def test_a_replica_killed_in_mid_run_is_replaced(ray_cluster, clips, task, base_dir, tmp_path):
+    out = tmp_path / "out"
+    pool = ThreadPoolExecutor(1)
+    killed = pool.submit(kill_replica_after_first_commit, out)
+    counts = rationalize(
+        str(out),
+        clips * 2,
+        base_dir,
+        ModelConfig(),
+        task,
+        RationalizeConfig(block_clips=2, requests_in_flight=4, candidates=2, max_tokens=100, mode="blind", more_tries=0),
+        Needs(1),
+        knowledge=Knowledge(),
+        seed=0,
+        no_progress_timeout_sec=300,
+    )
+    killed.result()
+    assert counts.read == 2 * len(clips) == counts.written + counts.rejected
+    candidates = [row for table in read_parts(str(out), "candidates", CANDIDATES) for row in table.to_pylist()]
+    asked = Counter((row["id"], row["candidate"]) for row in candidates)
+    assert set(asked.values()) == {2}, "each clip is there twice, with two candidates each time"
+    assert len(asked) == 2 * len(clips)
+    texts = {(row["id"], row["candidate"]): set() for row in candidates}
+    for row in candidates:
+        texts[row["id"], row["candidate"]].add(row["text"])
+    assert all(len(own) == 1 for own in texts.values()), "seeded: the same request gives the same text on any replica"
+
+
+def kill_replica_after_first_commit(out):
+    """Kills the process of the stage's replica with -9 once it has committed a block."""
+    deadline_sec = time.monotonic() + 120
+    while not list(out.glob("receipts/*.json")):
+        assert time.monotonic() < deadline_sec
+        time.sleep(0.05)
+    own = psutil.Process().children(recursive=True)
+    (replica,) = [process for process in own if "MapWorker" in " ".join(process.cmdline())]
+    replica.kill()
+
+
+def test_more_tries_are_like_the_last_pass_but_never_greedy():
+    config = RationalizeConfig(mode="bootstrap", candidates=3, more_tries=2, temperature=0.0)
+    assert passes(config) == [(False, 0, 0.0), (True, 0, 0.0), (True, 3, 0.7), (True, 6, 0.7)]
+    assert passes(RationalizeConfig(mode="blind", more_tries=0, temperature=0.9)) == [(False, 0, 0.9)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS, SPLITS
+from rbft_ray.core.schema import REJECTS, SPLITS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.pipeline.compare import compare_files
@@ -15,7 +15,7 @@ from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting.words import BASELINE, METHOD
 from rbft_ray.pipeline.runner import step_dir
 from rbft_ray.runtime.blocks import REJECTS_TABLE, read_rows
-from rbft_ray.stages import evaluate, rationalize
+from rbft_ray.stages import evaluate
 
 LOSS_POINTS = 200
 TRAININGS = ("train_stage1", "train_direct_sft", "train_rb_ft")
@@ -88,26 +88,6 @@ def reject_counts(rejected: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         entry["count"] += 1
     stages = list(dict.fromkeys(row["stage"] for row in rejected))
     return sorted(found.values(), key=lambda entry: (stages.index(entry["stage"]), -entry["count"]))
-
-
-def rationale_counts(plan: Plan, root: str) -> dict[str, dict[str, int]]:
-    """By label: training clips that were asked for a rationale, kept ones (blind, hinted), and clips without one."""
-    clips: dict[str, set[str]] = {label: set() for label in plan.task.labels}
-    kept: Counter[tuple[str, bool]] = Counter()
-    columns = ["id", "label", "hinted", "kept"]
-    out = step_dir(root, plan.step(rationalize.STAGE))
-    for row in read_rows(out, CANDIDATES_TABLE, CANDIDATES, columns):
-        clips[row["label"]].add(row["id"])
-        kept[row["label"], row["hinted"]] += row["kept"]
-    return {
-        label: {
-            "clips": len(own),
-            "blind": kept[label, False],
-            "hinted": kept[label, True],
-            "none": len(own) - kept[label, False] - kept[label, True],
-        }
-        for label, own in clips.items()
-    }
 
 
 def training_losses(plan: Plan, root: str) -> dict[str, tuple[list[float], list[float]]]:

@@ -148,3 +148,18 @@ def warnings(metrics: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) ->
             "accuracy counts them as errors."
         )
     return found
+
+
+def few_rationales(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each class that lost more than half of its training clips to the gate.
+
+    Args:
+        counts: of `stages.rationalize.counts_by_class`.
+    """
+    return [
+        f"Class {label!r}: only {own['clips'] - own['none']} of {own['clips']} training clips have an accepted rationale. "
+        "`rbft audit` shows why the others have none; a sharper definition, rationalize.candidates or "
+        "rationalize.more_tries bring more."
+        for label, own in counts.items()
+        if 2 * own["none"] > own["clips"]
+    ]

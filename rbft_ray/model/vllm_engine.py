@@ -1,0 +1,235 @@
+"""Generation and scoring by vLLM, in this process, for callers of any number of threads."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from rbft_ray.core.config import ModelConfig, RationalizeConfig
+from rbft_ray.core.errors import WorkerBroken
+from rbft_ray.core.trie import tries
+from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.engine import Completion, Request
+from rbft_ray.model.request_loop import RequestLoop, close_with
+from rbft_ray.model.scoring import label_tokens
+from rbft_ray.model.vlm import best_device, end_of_turn_token, load_processor, render_prompt, video_metadata
+
+_log = logging.getLogger(__name__)
+
+MAX_LOGPROB_TOKENS = 128  # vLLM's limit for `logprob_token_ids` of a request
+# vLLM reads these when it starts, so they go into the environment of the process that holds it.
+VLLM_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+VLLM_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with the Ray actor that holds it
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def vllm_environment(gpu: bool) -> dict[str, str]:
+    """Environment variables of a process that will hold a `VllmEngine`."""
+    return VLLM_ENVIRONMENT if gpu else {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT}
+
+
+class VllmEngine:
+    """One vLLM engine. `form`: a regular expression that every answer follows (constrained decoding).
+
+    Its methods may be called from many threads at a time: all requests share the engine's batches.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        dtype: str,
+        max_model_len: int,
+        revision: str | None = None,
+        tensor_parallel: int = 1,
+        seed: int = 0,
+        form: str | None = None,
+    ):
+        from vllm import LLM
+        from vllm.sampling_params import StructuredOutputsParams
+
+        on_cpu = best_device() == "cpu"
+        self._form = StructuredOutputsParams(regex=form) if form else None
+        self._processor = load_processor(base, revision)
+        self._end_of_turn = end_of_turn_token(self._processor)
+        self._max_model_len = max_model_len
+        self._prompt_ids = lru_cache(maxsize=1024)(self._tokenized)  # few prompts, many clips
+        llm = LLM(
+            model=base,
+            revision=revision,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            tensor_parallel_size=tensor_parallel,
+            limit_mm_per_prompt={"video": 1, "image": 0},
+            mm_processor_kwargs={"do_resize": False},
+            seed=seed,
+            enable_prefix_caching=True,
+            enforce_eager=on_cpu,  # compiling costs more seconds at start than it saves on a CPU
+            # vLLM 0.32 cannot rewind a CPU generator ("CPU Generator does not use offset"), as it does for a seeded request
+            # whose prompt is split over two steps.
+            enable_chunked_prefill=not on_cpu,
+        )
+        self._loop = RequestLoop(llm, llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+        close_with(self, self._loop)
+
+    def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:
+        """Answers all requests with continuous batching. A request that fails gives a completion with the error.
+
+        Raises:
+            WorkerBroken: the engine does not run any more.
+        """
+        asked = [self._asked(request, max_tokens, temperature) for request in requests]
+        return [
+            found if isinstance(found, Completion) else self._completion(found, request)
+            for found, request in zip(asked, requests, strict=True)
+        ]
+
+    def _asked(self, request: Request, max_tokens: int, temperature: float) -> "Completion | Future[Any]":
+        """The request in the engine, or why it cannot be."""
+        from vllm import SamplingParams
+
+        try:
+            length = self._prompt_tokens(request)
+            if length + max_tokens > self._max_model_len:
+                error = f"prompt of {length} + answer of {max_tokens} tokens exceed max_model_len {self._max_model_len}"
+                return Completion("", False, length, 0, error)
+            params = SamplingParams(
+                max_tokens=max_tokens, temperature=temperature, seed=request.seed, structured_outputs=self._form
+            )
+            return self._loop.submit(_vllm_prompt(self._prompt_ids(request.prompt), request.clip), params)
+        except WorkerBroken:
+            raise
+        except Exception as error:  # whatever vLLM or the processor has against this one input
+            return Completion("", False, 0, 0, _one_line(error))
+
+    def _completion(self, future: "Future[Any]", request: Request) -> Completion:
+        expected = self._prompt_tokens(request)
+        try:
+            output = future.result()
+        except WorkerBroken:
+            raise
+        except Exception as error:  # the engine failed on this request alone
+            return Completion("", False, expected, 0, _one_line(error))
+        answer, seen = output.outputs[0], len(output.prompt_token_ids)
+        if seen != expected:  # a dropped or resized video would show here
+            return Completion("", False, seen, 0, f"vLLM saw {seen} prompt tokens, the processor {expected}")
+        return Completion(answer.text.strip(), answer.finish_reason == "length", expected, len(answer.token_ids))
+
+    def score(self, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]) -> np.ndarray:
+        """`scoring.label_log_probabilities`: float64 (clips, labels); not a number where vLLM fails on the clip.
+
+        Raises:
+            WorkerBroken: the engine does not run any more.
+        """
+        ids = self._prompt_ids(prompt)
+        return self._score([(clip, ids) for clip in clips], labels)
+
+    def score_texts(self, prompts: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+        """As `score`, of prompts without a video: float64 (prompts, labels).
+
+        Args:
+            prompts: rendered by the chat template, up to where the label begins.
+        """
+        tokenizer = self._processor.tokenizer
+        ids = [tuple(tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts]
+        return self._score([(None, own) for own in ids], labels)
+
+    def _score(self, prompts: Sequence[tuple[ClipFrames | None, tuple[int, ...]]], labels: Sequence[str]) -> np.ndarray:
+        """One token is asked for after each prefix of the labels, with the log-probabilities of those that may follow; the
+        prefix cache holds the prompt and the video from one to the next."""
+        answers = label_tokens(self._processor, self._end_of_turn, labels)
+        (trie,) = tries(answers, sum(map(len, answers)))
+        following: dict[int, set[int]] = {}
+        for label, path in zip(trie.labels, trie.paths, strict=True):
+            for node, token in zip(path, answers[label], strict=True):
+                following.setdefault(node, set()).add(token)
+        asked = [
+            (row, node, sorted(tokens)[start : start + MAX_LOGPROB_TOKENS])
+            for node, tokens in following.items()  # a prefix comes before those that it begins
+            for row in range(len(prompts))
+            for start in range(0, len(tokens), MAX_LOGPROB_TOKENS)
+        ]
+        found = [self._next_token(*prompts[row], trie.prefix(node), tokens) for row, node, tokens in asked]
+        known: dict[tuple[int, int], dict[int, float]] = {}
+        for (row, node, tokens), values in zip(asked, map(_log_probabilities, found), strict=True):
+            known.setdefault((row, node), {}).update({token: values.get(token, np.nan) for token in tokens})
+        scores = np.zeros((len(prompts), len(labels)))
+        for label, path in zip(trie.labels, trie.paths, strict=True):
+            for row in range(len(prompts)):
+                steps = zip(path, answers[label], strict=True)
+                scores[row, label] = sum(known[row, node][token] for node, token in steps)
+        return scores
+
+    def _next_token(
+        self, clip: ClipFrames | None, prompt: tuple[int, ...], prefix: Sequence[int], tokens: list[int]
+    ) -> "Future[Any] | None":
+        """Asks for the log-probability of each of `tokens` after the prompt and the prefix; None where vLLM refuses."""
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
+        try:
+            return self._loop.submit(_vllm_prompt((*prompt, *prefix), clip), params)
+        except WorkerBroken:
+            raise
+        except Exception as error:
+            _log.warning("not scored: %s", _one_line(error))
+            return None
+
+    def _tokenized(self, prompt: str) -> tuple[int, ...]:
+        text = render_prompt(self._processor, prompt)
+        return tuple(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _prompt_tokens(self, request: Request) -> int:
+        count, height, width, _ = request.clip.frames.shape
+        video = self._processor.video_processor
+        grid = (count // video.temporal_patch_size) * (height // video.patch_size) * (width // video.patch_size)
+        return len(self._prompt_ids(request.prompt)) - 1 + grid // video.merge_size**2
+
+
+def rationale_engine(
+    base: str, model: ModelConfig, config: RationalizeConfig, seed: int, form: str | None = None
+) -> VllmEngine:
+    """The engine that writes rationales as `config` says."""
+    return VllmEngine(
+        base,
+        dtype=model.dtype,
+        revision=model.revision,
+        max_model_len=config.max_model_len,
+        tensor_parallel=config.tensor_parallel,
+        seed=seed,
+        form=form,
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _log_probabilities(asked: "Future[Any] | None") -> dict[int, float]:
+    """{token: its log-probability} of an answered request; nothing of one that failed."""
+    if asked is None:
+        return {}
+    try:
+        found = asked.result().outputs[0].logprobs[0]
+    except WorkerBroken:
+        raise
+    except Exception as error:
+        _log.warning("not scored: %s", _one_line(error))
+        return {}
+    return {token: value.logprob for token, value in found.items()}
+
+
+def _vllm_prompt(ids: Sequence[int], clip: ClipFrames | None) -> dict[str, Any]:
+    """Tokens and, where there is one, the sampled clip, as vLLM takes them."""
+    prompt: dict[str, Any] = {"prompt_token_ids": list(ids)}
+    if clip is not None:
+        video = (clip.frames, {**video_metadata(clip), "do_sample_frames": False})
+        prompt["multi_modal_data"] = {"video": [video]}
+    return prompt

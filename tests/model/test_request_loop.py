@@ -1,0 +1,144 @@
+"""One vLLM engine for many threads: what each gets is its own, and what fails costs itself only."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import ray
+
+from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.engine import Request
+from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+
+pytestmark = pytest.mark.ray
+PROMPT = "Describe the video."
+
+
+@ray.remote(num_cpus=1, runtime_env={"env_vars": vllm_environment(gpu=False)})
+class Replica:
+    """An engine in a process of its own, as in the stages, and what can be done to it."""
+
+    def __init__(self, base_dir: str):
+        self._engine = VllmEngine(base_dir, dtype="float32", max_model_len=512)
+        self._step = self._engine._loop._llm.llm_engine.step
+        self._rng = np.random.default_rng(0)
+
+    def _requests(self, count):
+        clips = [ClipFrames(self._rng.integers(0, 255, (8, 84, 84, 3), dtype=np.uint8), 2.0) for _ in range(count)]
+        return [Request(clip, PROMPT, number) for number, clip in enumerate(clips)]
+
+    def _answers(self, requests):
+        return self._engine.generate(requests, max_tokens=12, temperature=0.0)
+
+    def by_threads(self):
+        """The texts of 24 requests, asked by 8 threads at a time and by one."""
+        requests = self._requests(24)
+        with ThreadPoolExecutor(8) as pool:
+            parts = list(pool.map(lambda start: self._answers(requests[start : start + 3]), range(0, 24, 3)))
+        return [answer.text for part in parts for answer in part], [answer.text for answer in self._answers(requests)]
+
+    def with_a_bad_frame_size(self):
+        requests = self._requests(5)
+        requests[2] = Request(ClipFrames(np.zeros((8, 20, 20, 3), dtype=np.uint8), 2.0), PROMPT)
+        return self._answers(requests)
+
+    def with_failing_steps(self, error: Exception, at_least: int):
+        """Steps with so many requests or more raise; returns the answers, without and with it, and the limit left."""
+        requests, loop = self._requests(6), self._engine._loop
+        expected = self._answers(requests)
+
+        def step():
+            if len(loop._running) >= at_least:
+                raise error
+            return self._step()
+
+        loop._llm.llm_engine.step = step
+        try:
+            return expected, self._answers(requests), loop._most
+        finally:
+            loop._llm.llm_engine.step = self._step
+
+    def with_one_that_fails(self):
+        """Any step with the third request raises."""
+        requests, loop = self._requests(6), self._engine._loop
+        bad = tuple(requests[2].clip.frames[0, 0, 0])
+        engine = loop._llm.llm_engine
+        add, bad_names = engine.add_request, set()
+
+        def add_request(name, prompt, params):
+            if params.seed == 2:
+                bad_names.add(name)
+            return add(name, prompt, params)
+
+        def step():
+            if bad_names & set(loop._running):
+                raise ValueError(f"no such pixel: {bad}")
+            return self._step()
+
+        engine.add_request, engine.step = add_request, step
+        try:
+            return self._answers(requests), self._answers(self._requests(2))
+        finally:
+            engine.add_request, engine.step = add, self._step
+
+    def unscorable(self):
+        clips = [request.clip for request in self._requests(2)]
+        clips.insert(1, ClipFrames(np.zeros((8, 20, 20, 3), dtype=np.uint8), 2.0))
+        return self._engine.score(clips, PROMPT, ["red", "blue"])
+
+    def texts(self):
+        return self._engine.score_texts(["The ball is red. The", "The ball is blue. The"], [" ball", " ballet", " car"])
+
+
+@pytest.fixture(scope="module")
+def replica(ray_cluster, base_dir):
+    actor = Replica.remote(base_dir)
+    yield actor
+    ray.kill(actor)
+
+
+def test_threads_share_the_engine_and_get_their_own_answers(replica):
+    by_threads, alone = ray.get(replica.by_threads.remote())
+    assert by_threads == alone
+    assert len(set(alone)) > 1
+
+
+def test_a_clip_that_the_processor_refuses_costs_itself(replica):
+    answers = ray.get(replica.with_a_bad_frame_size.remote())
+    assert [bool(answer.error) for answer in answers] == [False, False, True, False, False]
+    assert all(answer.output_tokens for answer in answers if not answer.error)
+
+
+def test_out_of_memory_shrinks_and_retries(replica):
+    import torch
+
+    expected, found, most = ray.get(replica.with_failing_steps.remote(torch.OutOfMemoryError("no room"), 3))
+    assert found == expected
+    assert most < 3
+
+
+def test_a_request_that_breaks_every_step_gets_the_error_and_the_others_their_answers(replica):
+    answers, later = ray.get(replica.with_one_that_fails.remote())
+    assert [answer.error or "" for answer in answers[:2] + answers[3:]] == [""] * 5
+    assert "no such pixel" in answers[2].error
+    assert [answer.error for answer in later] == [None, None]
+
+
+def test_a_clip_that_cannot_be_scored_is_not_a_number(replica):
+    scores = ray.get(replica.unscorable.remote())
+    assert np.isfinite(scores[[0, 2]]).all()
+    assert np.isnan(scores[1]).all()
+
+
+def test_texts_are_scored_without_a_video(replica, vlm):
+    import torch
+
+    scores = ray.get(replica.texts.remote())
+    assert scores.shape == (2, 3)
+    tokenizer = vlm.processor.tokenizer
+    prompt = tokenizer("The ball is blue. The", add_special_tokens=False)["input_ids"]
+    answer = [*tokenizer(" car", add_special_tokens=False)["input_ids"], vlm.end_of_turn]
+    with torch.inference_mode():
+        logits = vlm.model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+    expected = sum(logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer))
+    assert scores[1, 2] == pytest.approx(expected, abs=1e-3)
