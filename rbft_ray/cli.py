@@ -16,7 +16,9 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="The configuration of a run.")
 demo_app = typer.Typer(no_args_is_help=True, help="The embedded video world and its base VLM.")
+prompts_app = typer.Typer(no_args_is_help=True, help="What the model is asked.")
 app.add_typer(config_app, name="config")
+app.add_typer(prompts_app, name="prompts")
 app.add_typer(demo_app, name="demo")
 
 Config = Annotated[str, typer.Argument(help="YAML file, or 'demo'")]
@@ -118,6 +120,24 @@ def config_show(
     from rbft_ray.pipeline.settings import dump_config, load_config
 
     print(dump_config(load_config(config, overrides or [])), end="")
+
+
+@prompts_app.command("show")
+def prompts_show(
+    config: Config,
+    clip: Annotated[str | None, typer.Option(help="id of a clip; default: the first training clip")] = None,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, on one line")] = False,
+) -> None:
+    """Print the exact prompts of one clip (generation, training, scoring), what carries the loss, and what the task lacks."""
+    from rbft_ray.pipeline.prompts import print_prompts, shown_prompts
+    from rbft_ray.pipeline.settings import load_config
+
+    found = shown_prompts(load_config(config, overrides or []), clip)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+    else:
+        print_prompts(found)
 
 
 @demo_app.command("render")

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 PROMPT_VERSION = "1"
 ANSWER_PREFIX = "Answer:"
+CLASSES_LINE = "Classes:"
+HINT_START = "Hint: the class is"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def _task_lines(task: Task) -> list[str]:
     lines = [f"{task.role} Decide which class the video belongs to."]
     if task.guidance:
         lines.append(task.guidance)
-    lines.append("Classes:")
+    lines.append(CLASSES_LINE)
     for label in task.labels:
         definition = task.definitions.get(label, "")
         lines.append(f"- {label}: {definition}" if definition else f"- {label}")
@@ -59,7 +61,7 @@ def hinted_rationale_prompt(task: Task, gold_label: str) -> str:
     """
     if gold_label not in task.labels:
         raise ValueError(f"hint {gold_label!r} is not in the label set {list(task.labels)}")
-    hint = f"Hint: the class is {gold_label}. Do not mention the hint; explain what in the video shows the class."
+    hint = f"{HINT_START} {gold_label}. Do not mention the hint; explain what in the video shows the class."
     return "\n".join([*_task_lines(task), hint, *_reasoning_lines()])
 
 

@@ -1,8 +1,8 @@
 """Generation and scoring behind one protocol. Here by Transformers; `vllm_engine` has vLLM."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ import torch
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import Vlm, encode_prompts, to_device
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Request(NamedTuple):
@@ -42,23 +45,36 @@ class Engine(Protocol):
 
 
 class TransformersEngine:
-    """Generation and scoring with a loaded model, so many clips at a time."""
+    """Generation and scoring with a loaded model, so many clips at a time; half as many from where memory is short."""
 
     def __init__(self, vlm: Vlm, batch_clips: int = 8):
         self._vlm, self._batch = vlm, batch_clips
 
     def score(self, clips: Sequence[ClipFrames], prompt: str, labels: Sequence[str]) -> np.ndarray:
         """`scoring.label_log_probabilities` in batches."""
-        parts = [clips[start : start + self._batch] for start in range(0, len(clips), self._batch)]
-        return np.concatenate([label_log_probabilities(self._vlm, part, prompt, labels) for part in parts])
+        return np.concatenate(
+            self._in_batches(clips, lambda part: label_log_probabilities(self._vlm, part, prompt, labels))
+        )
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Completion]:
         """Answers the requests in padded batches."""
-        out: list[Completion] = []
-        for start in range(0, len(requests), self._batch):
-            out += self._generate_batch(requests[start : start + self._batch], max_tokens, temperature)
-        return out
+        parts = self._in_batches(requests, lambda part: self._generate_batch(part, max_tokens, temperature))
+        return [answer for part in parts for answer in part]
+
+    def _in_batches(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> list[Result]:
+        found: list[Result] = []
+        start = 0
+        while start < len(items):
+            try:
+                found.append(work(items[start : start + self._batch]))
+                start += self._batch
+            except torch.OutOfMemoryError:
+                if self._batch == 1:
+                    raise
+                self._batch //= 2
+                torch.cuda.empty_cache()
+        return found
 
     def _generate_batch(self, requests: Sequence[Request], max_tokens: int, temperature: float) -> list[Completion]:
         model, processor = self._vlm.model, self._vlm.processor

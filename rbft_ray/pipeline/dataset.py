@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rbft_ray.core.config import DataConfig, RunConfig
 from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows
+from rbft_ray.core.prompt_checks import check_task_words
 from rbft_ray.core.prompts import Task
 from rbft_ray.io import storage
 from rbft_ray.io.manifests import STAGE, read_manifest
@@ -77,4 +78,6 @@ def make_task(config: RunConfig, labels: tuple[str, ...]) -> Task:
         unknown = sorted(set(given) - set(labels))
         if unknown:
             raise ConfigError(f"task.{field}.{unknown[0]}: is no label; the label set is {list(labels)}")
-    return Task(labels, dict(config.task.definitions), config.task.role, config.task.guidance)
+    task = Task(labels, dict(config.task.definitions), config.task.role, config.task.guidance)
+    check_task_words(task)
+    return task

@@ -12,6 +12,7 @@ from typing import Any
 from rbft_ray.core import batches
 from rbft_ray.core.config import StageRecipe, TrainConfig
 from rbft_ray.core.errors import DataError
+from rbft_ray.core.prompt_checks import TrainingPrompt, check_training_prompts
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
@@ -48,8 +49,9 @@ def train(job: TrainJob, needs: Needs) -> Counts:
     """Trains, writes the model under `job.out`, and returns counts: read = used for training + too long.
 
     Raises:
-        DataError: no sample is left to train on.
+        DataError: a prompt tells the label, or no sample is left to train on.
     """
+    check_training_prompts(job.stage, (TrainingPrompt(one["id"], job.prompt, one["label"]) for one in job.samples))
     fitting, rejects = _reject_too_long(job)
     storage.write_table(part(job.out, REJECTS_TABLE, 0), rejects, REJECTS)
     if not fitting:

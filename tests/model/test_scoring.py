@@ -6,7 +6,8 @@ import torch
 
 from rbft_ray.core.card import Calibration
 from rbft_ray.core.prompts import Task, label_prompt
-from rbft_ray.model import scoring
+from rbft_ray.model import engine, scoring
+from rbft_ray.model.engine import TransformersEngine
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
 from rbft_ray.model.vlm import answer_loss_sum, answer_tokens, encode_prompts, pad_token, with_answers
@@ -80,3 +81,23 @@ def test_vllm_gives_the_same_scores(ray_cluster, vlm, base_dir, random_clips):
     scores, expected = ray.get(scored.remote()), label_log_probabilities(vlm, random_clips, "Which?", labels)
     np.testing.assert_allclose(scores, expected, rtol=1e-3)
     assert np.abs(Calibration().posterior(scores) - Calibration().posterior(expected)).max() < 1e-3
+
+
+def test_scoring_goes_on_with_smaller_batches_where_memory_is_short(vlm, random_clips, monkeypatch):
+    clips = [*random_clips, *random_clips]
+    expected = TransformersEngine(vlm).score(clips, "Which?", LABELS)
+    sizes = []
+
+    def short_of_memory(model, part, prompt, labels):
+        sizes.append(len(part))
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return label_log_probabilities(model, part, prompt, labels)
+
+    monkeypatch.setattr(engine, "label_log_probabilities", short_of_memory)
+    found = TransformersEngine(vlm, batch_clips=8).score(clips, "Which?", LABELS)
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert found == pytest.approx(expected, abs=1e-3)
+    monkeypatch.setattr(engine, "label_log_probabilities", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(torch.OutOfMemoryError):
+        TransformersEngine(vlm).score(clips, "Which?", LABELS)
