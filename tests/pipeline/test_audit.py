@@ -1,18 +1,24 @@
-"""`rbft audit` on files as others write them."""
+"""`rbft audit` on files as others write them, and on runs."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from rbft_ray.cli import app
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.schema import CANDIDATES, REJECTS
+from rbft_ray.core.rationale_checks import Verdict
+from rbft_ray.core.schema import CANDIDATES, CLIPS, REJECTS, Reason
 from rbft_ray.io import storage
-from rbft_ray.pipeline.audit import audit, check_all, in_our_form, read_rationales
+from rbft_ray.pipeline.audit import audit, check_all
+from rbft_ray.pipeline.audit_page import FRAME_SIDE_PX, chosen, small_jpeg
+from rbft_ray.pipeline.audit_rows import Checked, Rationale, in_our_form, read_rationales
 
 SOUND = "A man climbs over the fence and takes a parcel from the step."
 CALM = "A woman waters the flowers beside the door. There are no signs of theft."
@@ -95,7 +101,15 @@ def test_lines_may_name_their_own_labels_or_none(tmp_path: Path) -> None:
 def candidate(name: str, text: str, **values: Any) -> dict[str, Any]:
     return {
         **{"id": name, "label": "cat", "candidate": 0, "hinted": False, "text": text, "answer": "cat"},
-        **{"accepted": True, "kept": True, "reason": "", "prompt_hash": "", "prompt_tokens": 1, "output_tokens": 1},
+        **{
+            "accepted": True,
+            "kept": True,
+            "reason": "",
+            "detail": "",
+            "prompt_hash": "",
+            "prompt_tokens": 1,
+            "output_tokens": 1,
+        },
         **values,
     }
 
@@ -168,3 +182,94 @@ def test_the_command_prints_writes_a_page_and_json(
     assert "http" not in html and 'name="viewport"' in html
     done = CliRunner().invoke(app, ["audit", file, "--json"])
     assert json.loads(done.stdout) == audit(file)
+
+
+def jpeg(colour: tuple[int, int, int], width_px: int = 28, height_px: int = 28) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width_px, height_px), colour).save(out, "JPEG")
+    return out.getvalue()
+
+
+def clip(name: str, colour: tuple[int, int, int]) -> dict[str, Any]:
+    times = [float(second) for second in range(8)]
+    return {
+        **{"id": name, "label": "cat", "split": "train", "group": None, "video": f"{name}.mp4"},
+        **{"frames": [jpeg(colour)] * 8, "frame_times_sec": times, "fps": 1.0, "height_px": 28, "width_px": 28},
+        **{"duration_sec": 8.0, "source_fps": 1.0, "source_frames": 8, "sampling": "{}"},
+    }
+
+
+def run(root: Path) -> Path:
+    """A run of which `a` was rejected blind and kept under the hint, and `b` was rejected by more than its text."""
+    colours = {"a": (255, 0, 0), "b": (0, 0, 255)}
+    rows = [
+        candidate("a", f"{SOUND}\nAnswer: dog", kept=False, accepted=False, reason="wrong_answer"),
+        candidate("a", f"{CALM}\nAnswer: cat", hinted=True),
+        candidate("a", f"{SOUND}\nAnswer: cat", hinted=True, candidate=1, kept=False),
+        candidate(
+            "b",
+            f"{SOUND}\nAnswer: cat",
+            **{"kept": False, "accepted": False, "reason": "contradiction", "detail": "another cue"},
+        ),
+    ]
+    clips = [clip(name, colour) for name, colour in colours.items()]
+    storage.write_table(str(root / "steps/ingest-1/clips/00000.parquet"), clips, CLIPS)
+    storage.write_table(str(root / "steps/rationalize-2/candidates/00000.parquet"), rows, CANDIDATES)
+    storage.write_json(str(root / "steps/rationalize-2/done.json"), {"inputs": {"ingest": "1"}})
+    steps = {"ingest": "/moved/steps/ingest-1", "rationalize": "/moved/steps/rationalize-2"}
+    storage.write_json(str(root / "mine/run.json"), {"steps": steps})
+    return root
+
+
+def pictures(html: str) -> list[tuple[int, ...]]:
+    """The colours of the page's frames, rounded to 0 or 255."""
+    found = [part.split('"')[0] for part in html.split("data:image/jpeg;base64,")[1:]]
+    pixels = [Image.open(io.BytesIO(base64.b64decode(data))).getpixel((5, 5)) for data in found]
+    return [tuple(255 if value > 127 else 0 for value in pixel) for pixel in pixels]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("place", ["mine", "steps/rationalize-2", "steps/rationalize-2/candidates/00000.parquet"])
+def test_a_run_shows_frames_and_what_was_kept_beside_what_was_rejected(tmp_path: Path, place: str) -> None:
+    page = tmp_path / "audit.html"
+    found = audit(str(run(tmp_path) / place), html=str(page))
+    html = page.read_text(encoding="utf-8")
+    red, blue = (255, 0, 0), (0, 0, 255)
+    assert (
+        pictures(html) == [red] * 4 + [blue] * 4 + [red] * 4
+    )  # one card for each of the reasons, in order, and accepted
+    assert html.count("kept for this clip (hinted 0)") == 1 and html.count("nothing was kept for this clip") == 1
+    assert html.count(CALM) == 2 and "another cue" in html and "7.00 s" in html and "http" not in html
+    assert (found["clips"], found["clips_kept"]) == (2, 1)
+
+
+def test_what_a_run_rejected_stays_rejected_with_its_reason(tmp_path: Path) -> None:
+    found = audit(str(run(tmp_path) / "mine"))
+    assert found["ids"] == {"contradiction": ["b (blind 0)"], "wrong_answer": ["a (blind 0)"]}
+    assert found["details"]["contradiction"] == {"another cue": 1}
+    assert found["accepted"] == 2
+
+
+def test_a_run_whose_clips_are_gone_has_a_page_without_frames(tmp_path: Path) -> None:
+    root = run(tmp_path)
+    (root / "steps/ingest-1/clips/00000.parquet").unlink()
+    audit(str(root / "mine"), html=str(root / "audit.html"))
+    html = (root / "audit.html").read_text(encoding="utf-8")
+    assert "<img" not in html and "kept for this clip" in html
+
+
+def test_examples_take_classes_in_turn_and_each_clip_once() -> None:
+    def one(label: str, clip_id: str) -> Checked:
+        row = Rationale(f"{clip_id} (blind 0)", label, SOUND, clip=clip_id)
+        return Checked(row, Verdict(SOUND, label, Reason.WRONG_ANSWER))
+
+    rows = [one("cat", "a"), one("cat", "a"), one("cat", "b"), one("cat", "c"), one("dog", "d"), one("cat", "e")]
+    shown = [each.rationale.clip for each in chosen(rows, ["cat", "dog"], "wrong_answer")]
+    assert shown == ["a", "d", "b", "c"]
+    assert chosen(rows, ["cat", "dog"], None) == []
+
+
+def test_frames_are_made_small_in_their_own_shape() -> None:
+    for size in ((600, 300), (20, 10)):
+        data = small_jpeg(jpeg((0, 0, 0), *size)).removeprefix("data:image/jpeg;base64,")
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert image.size == ((FRAME_SIDE_PX, FRAME_SIDE_PX // 2) if size[0] > FRAME_SIDE_PX else size)
