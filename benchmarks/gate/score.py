@@ -1,21 +1,32 @@
-"""How well the text checks find planted faults: `python benchmarks/gate/score.py FILE.jsonl [--config CONFIG.yaml]`.
+"""How well the checks find planted faults: `python benchmarks/gate/score.py FILE.jsonl [--config CONFIG.yaml] [--judge BASE]`.
 
-Recall of each fault, its precision, and false rejections of sound rationales, with Wilson 95 % intervals.
+Recall of each fault, its precision, and false rejections of sound rationales, with Wilson 95 % intervals. With `--judge`, what
+passes the text checks is also judged by a model (`core.rationale_support`), task by task, where it proves fit for the task;
+with `--peers` the rationales also judge one another (`core.rationale_peers`).
 """
 
 import argparse
 import json
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
+from rbft_ray.core import rationale_support
+from rbft_ray.core.prompts import Task
 from rbft_ray.core.rationale_checks import Knowledge, Verdict, check_rationale
+from rbft_ray.core.rationale_peers import judge_by_peers
+from rbft_ray.core.rationale_support import Judging
+
+Judge = Callable[[Sequence[Judging], Sequence[str]], np.ndarray]  # log-probabilities (N, K) of K closings after N turns
+UNSUPPORTED = "unsupported"
 
 REASONS = {  # fault: the reasons that name it; any other rejection counts as caught too
     "no_answer": {"no_answer"},
@@ -26,8 +37,8 @@ REASONS = {  # fault: the reasons that name it; any other rejection counts as ca
     "other_language": {"other_language"},
     "repetition": {"repetition"},
     "leak": {"mentions_hint"},
-    "contradiction": {"contradiction"},
-    "wrong_class": {"contradiction"},
+    "contradiction": {"contradiction", UNSUPPORTED},
+    "wrong_class": {"contradiction", UNSUPPORTED},
     "generic": {"generic"},
 }
 
@@ -73,6 +84,67 @@ def judged(row: dict[str, Any], labels: list[str]) -> Verdict:
     return check_rationale(row["text"], row["label"], row.get("labels") or labels, truncated=False, knowledge=knowledge)
 
 
+def reasons_of(
+    rows: list[dict[str, Any]], judge: Judge | None, peers: bool
+) -> tuple[list[str | None], dict[str, dict[str, Any]]]:
+    """Why each row is rejected (None: it is not), and for each judge and task whether it was fit."""
+    labels = sorted({row["label"] for row in rows} | {label for row in rows for label in row.get("definitions") or ()})
+    verdicts = [judged(row, labels) for row in rows]
+    reasons = [None if verdict.reason is None else verdict.reason.value for verdict in verdicts]
+    tasks: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        if reasons[index] is None:
+            tasks[json.dumps([row.get("labels") or labels, row.get("definitions") or {}])].append(index)
+    report: dict[str, dict[str, Any]] = {}
+    for key, members in tasks.items():
+        names, definitions = json.loads(key)
+        task = Task(tuple(names), definitions)
+        texts, golds = [rows[index]["text"] for index in members], [rows[index]["label"] for index in members]
+        found = {"peers": judge_by_peers(texts, golds, task, [str(index) for index in members])} if peers else {}
+        if judge is not None:
+            closings = rationale_support.closing_scores(texts, task, judge)
+            found["model"] = rationale_support.judge(closings, golds, task.labels)
+        for name, (fitness, verdicts_of_judge) in found.items():
+            agreement = None if fitness.agreement is None else round(fitness.agreement, 4)
+            told = {"fit": fitness.fit, "agreement": agreement, "detail": fitness.detail}
+            report[f"{name}, {rows[members[0]].get('domain') or ', '.join(names)}"] = told
+            for index, support in zip(members, verdicts_of_judge, strict=True):
+                if fitness.fit and support is not None and not support.supported:
+                    reasons[index] = UNSUPPORTED
+    return reasons, report
+
+
+def loaded_judge(base: str) -> Judge:
+    """A base VLM that reads text, by Transformers. `base`: a directory, a hub id, or `demo` for the embedded one."""
+    import torch
+
+    from rbft_ray.demo import BASE_DIR
+    from rbft_ray.model.scoring import label_tokens
+    from rbft_ray.model.vlm import best_device, load
+
+    vlm = load(str(BASE_DIR) if base == "demo" else base, dtype="float32", device=best_device())
+    tokenizer = vlm.processor.tokenizer
+
+    @torch.inference_mode()
+    def score(asked: Sequence[Judging], closings: Sequence[str]) -> np.ndarray:
+        answers = label_tokens(vlm.processor, vlm.end_of_turn, closings)
+        out = np.zeros((len(asked), len(closings)))
+        for row, (user, begins) in enumerate(asked):
+            turns = [{"role": "user", "content": [{"type": "text", "text": user}]}]
+            prompt = vlm.processor.apply_chat_template(turns, add_generation_prompt=True) + begins
+            ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+            tokens = [torch.tensor([*ids, *answer]) for answer in answers]
+            padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(vlm.model.device)
+            kept = padded.shape[1] - len(ids) + 1  # padding stands after all that counts, and attention is causal
+            log_probs = vlm.model(input_ids=padded, use_cache=False, logits_to_keep=kept).logits.float().log_softmax(-1)
+            for column, answer in enumerate(answers):
+                taken = log_probs[column, torch.arange(len(answer)), torch.tensor(answer)]
+                out[row, column] = float(taken.double().sum())
+        return out
+
+    return score
+
+
 def _precision(caught: int, sound: int, faulty: int, false: int) -> float | None:
     """Precision where a fault is as frequent as soundness: recall / (recall + false rejections)."""
     if not faulty or not sound or not caught + false:
@@ -81,21 +153,21 @@ def _precision(caught: int, sound: int, faulty: int, false: int) -> float | None
     return round(recall / (recall + wrong), 4) if recall + wrong else None
 
 
-def scored(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def scored(rows: list[dict[str, Any]], judge: Judge | None = None, peers: bool = False) -> dict[str, Any]:
     """Recall by fault and variant, precision by fault and reason, false rejections by variant.
 
     The precision of a fault: of the rows that were rejected for its reasons, those that have any fault. `balanced`: what
-    it would be with as many sound rows as rows of that fault, all rejections counted.
+    it would be with as many sound rows as rows of that fault, all rejections counted. `judges`: where there are
+    any, their fitness for each task.
     """
-    labels = sorted({row["label"] for row in rows} | {label for row in rows for label in row.get("definitions") or ()})
-    verdicts = [judged(row, labels) for row in rows]
+    reasons, fitness = reasons_of(rows, judge, peers)
     faults: dict[str, list[int]] = defaultdict(list)
     variants: dict[str, list[int]] = defaultdict(list)
     sound: dict[str, list[int]] = defaultdict(list)
     rejected_for: dict[str, Counter[str]] = defaultdict(Counter)
     by_reason: dict[str, list[int]] = defaultdict(list)
-    for row, verdict in zip(rows, verdicts, strict=True):
-        caught = int(verdict.reason is not None)
+    for row, reason in zip(rows, reasons, strict=True):
+        caught = int(reason is not None)
         cues = "with cues" if row.get("cues") else "without cues"
         if row["fault"] is None:
             sound[row.get("variant") or "plain"].append(caught)
@@ -103,9 +175,9 @@ def scored(rows: list[dict[str, Any]]) -> dict[str, Any]:
             faults[row["fault"]].append(caught)
             variants[f"{row['fault']}: {row.get('variant') or '-'}"].append(caught)
             variants[f"{row['fault']}: ({cues})"].append(caught)
-        if verdict.reason is not None:
-            rejected_for[row["fault"] or "sound"][verdict.reason.value] += 1
-            by_reason[verdict.reason.value].append(int(row["fault"] is not None))
+        if reason is not None:
+            rejected_for[row["fault"] or "sound"][reason] += 1
+            by_reason[reason].append(int(row["fault"] is not None))
     all_sound = [caught for found in sound.values() for caught in found]
     hard = [caught for name, found in sound.items() if name != "plain" for caught in found]
     all_faulty = [caught for found in faults.values() for caught in found]
@@ -133,6 +205,7 @@ def scored(rows: list[dict[str, Any]]) -> dict[str, Any]:
             **{name: rate(sum(found), len(found)) for name, found in sorted(sound.items()) if name != "plain"},
             "reasons": dict(rejected_for["sound"].most_common()),
         },
+        **({"judges": fitness} if judge or peers else {}),
     }
 
 
@@ -166,19 +239,27 @@ def print_table(found: dict[str, Any]) -> None:
         if name != "reasons":
             table.add_row(name, _cell(values))
     console.print(table)
+    for name, fitness in found.get("judges", {}).items():
+        agreement = "" if fitness["agreement"] is None else f", agreement {fitness['agreement']:.2f}"
+        console.print(f"{name}: {'fit' if fitness['fit'] else 'not used: ' + fitness['detail']}{agreement}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path, help="JSONL with label, text, fault, variant; labels, definitions, cues")
     parser.add_argument("--config", type=Path, help="YAML with definitions and cues (of a task), for rows without")
+    parser.add_argument(
+        "--judge", help="a base VLM (directory, hub id, or `demo`) that judges whether the text supports the label"
+    )
+    parser.add_argument("--peers", action="store_true", help="rationales also judge one another (core.rationale_peers)")
     arguments = parser.parse_args()
     config = None
     if arguments.config:
         config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
         config = config.get("task", config)
         config = {"definitions": config.get("definitions", {}), "cues": config.get("cues", {})}
-    found = scored(read_rows(arguments.file, config))
+    judge = loaded_judge(arguments.judge) if arguments.judge else None
+    found = scored(read_rows(arguments.file, config), judge, arguments.peers)
     print_table(found)
     json.dump(found, sys.stdout, indent=1)
     print()

@@ -78,6 +78,11 @@ class RationalizeConfig(Section):
     )
     candidates: int = Field(1, ge=1, description="rationales per clip and pass")
     temperature: float = Field(0.7, ge=0)
+    support_check: bool = Field(
+        True,
+        description="reject rationales whose text alone, without conclusion and class names, does not speak for the "
+        "label, by the base and by the job's other rationales, where these prove fit to judge",
+    )
     more_tries: int = Field(
         1, ge=0, description="further passes over the clips that have no accepted rationale; temperature at least 0.7"
     )

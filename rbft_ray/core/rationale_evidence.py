@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from rbft_ray.core.rationale_cues import NEGATORS, Cue, clauses, cue_places, negations, parsed_cue
 from rbft_ray.core.rationale_words import FUNCTION_WORDS, content_stems, sentences, spoken_label, stem, word_set, words
 
 CUE_WEIGHT = 1.0
@@ -15,21 +16,10 @@ PART_WEIGHT = 0.7  # two or more content words of a longer cue in one clause, in
 WORD_WEIGHT = 0.2  # a word that only one class has in its cues or definition, by itself
 COUNTER_WEIGHT = 1.0  # of what is denied ("no damage") against its class
 MARGIN = 0.25  # by which another class must lead; weights and margin: tuned on the dev half of benchmarks/gate
-MAX_GAP = 3  # words between two words of a cue ("takes a brown padded parcel")
-NEGATION_REACH = 8  # words after a negator within its clause
 MIN_OWN_STEMS = 3  # different content words that are neither definition nor commonplace ...
 MIN_OWN_WORDS = 4  # ... or so many where they repeat ("stays still and blinks; stays still and stays still")
 
-_NEGATORS = word_set(
-    "no not never without nobody none nothing neither nor cannot hardly barely free "
-    "absence lack lacks lacking absent instead"
-)
-_ENDS_AT_AND = word_set("not never without")
 _UNREAL = word_set("would could might should almost nearly if unless seems seem appears appear ")
-_CLAUSE = re.compile(
-    r"[,;:()—–]|\b(?:but|yet|although|though|while|whereas|however|until|because|since|so that|and then|still|then|when|as)\b",
-    re.I,
-)
 _CONCEDING = re.compile(
     r"^(?:although|though|even though|despite|while|in spite)\b|\b(?:at first|initially|for the first|looks? (?:odd|"
     r"strange|suspicious)|"
@@ -40,6 +30,10 @@ _TURNING = re.compile(
     r"^(?:\W*)(?:but|yet|however|nevertheless|nonetheless|still|then|even so|despite|all the same|in spite)\b|"
     r"[,;] (?:but|yet|and yet|however|all the same|nevertheless|still|in between)\b",
     re.IGNORECASE,
+)
+_CONCEDED_PART = re.compile(
+    r"^.*[,;] (?:but|yet|and yet|still|however)\b|^.*\b(?:at first|for the first|for a long time)\b.*$",
+    re.IGNORECASE | re.DOTALL,
 )
 # _FAINT: what nearly every video has; no evidence by itself.
 # COMMONPLACE: words of talk about a video, a class or anything at all; they show nothing of one clip.
@@ -76,23 +70,19 @@ class Balance(NamedTuple):
 class Lexicon(NamedTuple):
     """What speaks for each class.
 
-    cues: {class: cues as tuples of stems}; signs: {class: {stem: +1, or -1 where the class is its absence}} of words that
+    cues: {class: its cues}; signs: {class: {stem: +1, or -1 where the class is its absence}} of words that
     one class alone has.
     """
 
-    cues: dict[str, tuple[tuple[str, ...], ...]]
+    cues: dict[str, tuple[Cue, ...]]
     signs: dict[str, dict[str, int]]
-
-
-def _cue_stems(cue: str) -> tuple[str, ...]:
-    return tuple(stem(word) for word in words(cue) if word not in ("a", "an", "the", "their", "his", "her", "its"))
 
 
 def _signed(text: str) -> dict[str, int]:
     signs: dict[str, int] = {}
     for clause in clauses(text):
         for token, negated in zip(clause, negations(clause), strict=True):
-            if token not in FUNCTION_WORDS and token not in _NEGATORS and stem(token) not in COMMONPLACE | _FAINT:
+            if token not in FUNCTION_WORDS and token not in NEGATORS and stem(token) not in COMMONPLACE | _FAINT:
                 signs.setdefault(stem(token), -1 if negated else 1)
     return signs
 
@@ -115,50 +105,16 @@ def lexicon(cues: Mapping[str, Sequence[str]], definitions: Mapping[str, str], l
         }
         for label, mine in signs.items()
     }
-    return Lexicon({label: tuple(_cue_stems(cue) for cue in cues.get(label, ())) for label in labels}, own)
+    return Lexicon({label: tuple(map(parsed_cue, cues.get(label, ()))) for label in labels}, own)
 
 
-def clauses(sentence: str) -> list[list[str]]:
-    """The words of each clause of a sentence: cut at punctuation within it and at conjunctions of contrast, time and cause."""
-    return [found for part in _CLAUSE.split(sentence) if (found := words(part))]
-
-
-def negations(clause: Sequence[str]) -> list[bool]:
-    """For each word of a clause whether a negator before it in the clause reaches it."""
-    reach, ends_at_and = 0, False
-    negated = []
-    for token in clause:
-        if token in _NEGATORS or token.endswith("n't"):
-            reach, ends_at_and = NEGATION_REACH, token in _ENDS_AT_AND or token.endswith("n't")
-            negated.append(False)
-            continue
-        if token == "and" and ends_at_and:
-            reach = 0
-        negated.append(reach > 0)
-        reach = max(0, reach - 1)
-    return negated
-
-
-def _match(cue: tuple[str, ...], stems: Sequence[str]) -> list[int] | None:
-    """The places of a cue's stems in a clause, in order and at most MAX_GAP words apart."""
-    for start, first in enumerate(stems):
-        if first != cue[0]:
-            continue
-        places = [start]
-        for wanted in cue[1:]:
-            window = range(places[-1] + 1, min(len(stems), places[-1] + MAX_GAP + 2))
-            at = next((place for place in window if stems[place] == wanted), None)
-            if at is None:
-                break
-            places.append(at)
-        if len(places) == len(cue):
-            return places
-    return None
-
-
-def _parts(cue: tuple[str, ...], stems: Sequence[str]) -> list[int]:
+def _parts(cue: Cue, stems: Sequence[str]) -> list[int]:
     """The places of the content words of a cue in a clause, in any order; none where less than half of them are there."""
-    content = {part for part in cue if part not in FUNCTION_WORDS and part not in _NEGATORS and part not in COMMONPLACE}
+    if cue.place:
+        return []
+    content = {
+        part for part in cue.stems if part not in FUNCTION_WORDS and part not in NEGATORS and part not in COMMONPLACE
+    }
     places = [stems.index(part) for part in content if part in stems]
     return sorted(places) if 2 * len(places) > len(content) else []
 
@@ -168,7 +124,7 @@ def balance(reasoning: str, found: Lexicon, without: Sequence[str] = ()) -> Bala
 
     A whole cue counts CUE_WEIGHT, most of a cue PART_WEIGHT, another word of one class's lexicon WORD_WEIGHT, each
     once. What is negated counts against its class, unless the sentence or the next one turns ("no alarm goes off, yet ...");
-    "would" and "almost" are no evidence.
+    "would" and "almost" are no evidence, nor is what a sentence concedes ("the platform is quiet, but ...").
 
     Args:
         without: sentences that do not count, such as quoted definitions.
@@ -183,7 +139,7 @@ def balance(reasoning: str, found: Lexicon, without: Sequence[str] = ()) -> Bala
             or _TURNING.search(sentence)
             or re.match(_TURNING.pattern.split("|[")[0], following, re.I)
         )
-        for clause in clauses(sentence):
+        for clause in clauses(_CONCEDED_PART.sub("", sentence)):
             _count(clause, conceded, found, result, seen)
     return result
 
@@ -195,20 +151,20 @@ def _count(clause: list[str], conceded: bool, found: Lexicon, into: Balance, see
     used: dict[str, set[int]] = {label: set() for label in found.cues}
     for label, cues in found.cues.items():
         for cue in cues:
-            places = _match(cue, stems) if cue else None
+            places = cue_places(cue, clause, stems)
             if places is None or used[label] & set(places):
                 continue
             used[label].update(places)
-            inside = any(clause[place] in _NEGATORS for place in places)
-            against = negated[places[0]] and not inside
-            if not (unreal and not against and len(cue) == 1):
+            inside = any(clause[place] in NEGATORS for place in places)
+            against = negated[places[0]] != cue.denied and not inside
+            if not (unreal and not against and len(cue.stems) == 1):
                 _add(into, seen, label, (cue, against), CUE_WEIGHT, against, conceded, " ".join(clause))
     taken = set().union(*used.values())
     for label, cues in found.cues.items():
         for cue in cues:
             places = _parts(cue, stems)
             if len(places) > 1 and not unreal and not taken & set(places):
-                against = negated[places[0]] != any(part in _NEGATORS for part in cue)
+                against = negated[places[0]] != (cue.denied or any(part in NEGATORS for part in cue.stems))
                 _add(into, seen, label, (cue, against), PART_WEIGHT, against, conceded, " ".join(clause))
     for label, signs in found.signs.items():
         for place, key in enumerate(stems):

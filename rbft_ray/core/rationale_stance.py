@@ -92,7 +92,9 @@ def stance(reasoning: str, labels: tuple[str, ...]) -> Stance:
     found = Stance({}, {})
     for sentence in sentences(reasoning):
         for mention in pattern.finditer(sentence):
-            label = spoken[" ".join(words(mention.group(0).replace("_", " ")))]
+            label = spoken.get(" ".join(words(mention.group(0).replace("_", " "))))
+            if label is None:  # letters that agree without case but not in lower case ("İ" and "i")
+                continue
             before, after = sentence[: mention.start()], sentence[mention.end() :]
             clause = re.split(r"[,;]\s", before)[-1]
             if _REJECT_BEFORE.search(before) or _REJECT_AFTER.search(after):

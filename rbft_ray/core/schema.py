@@ -30,6 +30,7 @@ class Reason(StrEnum):
     OTHER_LANGUAGE = "other_language"
     GENERIC = "generic"
     CONTRADICTION = "contradiction"
+    UNSUPPORTED = "unsupported"
     EMPTY_REASONING = "empty_reasoning"
     WRONG_ANSWER = "wrong_answer"
     MENTIONS_HINT = "mentions_hint"
@@ -77,6 +78,9 @@ CANDIDATES = _schema(
         ("kept", pa.bool_()),  # the one that stage 1 trains on
         ("reason", pa.string()),  # a Reason; empty where accepted
         ("detail", pa.string()),
+        ("closings", pa.list_(pa.float64())),  # (labels,) scores of `rationale_support.closings`; null where not judged
+        ("margin", pa.float64()),  # of the label over the best other one, by the text alone; null where not judged
+        ("log_probability", pa.float64()),  # mean over the answer's tokens; null where there was nothing to choose from
         ("prompt_hash", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),

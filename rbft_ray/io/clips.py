@@ -12,7 +12,9 @@ from rbft_ray.io import storage
 from rbft_ray.io.video import decode_frames
 
 CLIPS_TABLE = "clips"
-PART_NAME = re.compile(r"(\d{5}|manifest)\.parquet")  # one per block; manifest: rejected before there were blocks
+PART_NAME = re.compile(
+    r"(\d{5}|manifest|selection)\.parquet"
+)  # one per block; others: rejected before or after the blocks
 
 
 class ClipFrames(NamedTuple):

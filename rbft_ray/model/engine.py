@@ -27,13 +27,17 @@ def request_seed(seed: int, clip_id: str, hinted: bool, candidate: int) -> int:
 
 
 class Completion(NamedTuple):
-    """text: without special tokens; truncated: ended by the token limit; error: None, or why there is no text."""
+    """text: without special tokens; truncated: ended by the token limit; error: None, or why there is no text.
+
+    log_probability: natural logarithm, mean over the answer's tokens, at temperature 1; None where it was not asked for.
+    """
 
     text: str
     truncated: bool
     prompt_tokens: int
     output_tokens: int
     error: str | None = None
+    log_probability: float | None = None
 
 
 class Engine(Protocol):

@@ -73,6 +73,12 @@ def render_prompt(processor: Any, prompt: str) -> str:
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
+def render_text(processor: Any, prompt: str) -> str:
+    """The model's own chat template around `prompt` without a video, up to where the answer starts."""
+    content = [{"type": "text", "text": prompt}]
+    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+
 def end_of_turn_token(processor: Any) -> int:
     """The first token that the chat template puts after an answer.
 

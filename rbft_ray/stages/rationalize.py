@@ -1,8 +1,10 @@
 """Clips -> rationales. vLLM replicas hosted by Ray write them; every candidate is kept with its verdict.
 
 in:   training clips of `list_clips` {id, label, file, row}
-out:  candidates/NNNNN.parquet (schema CANDIDATES; `kept` marks the one per clip that stage 1 trains on),
-      rejects/NNNNN.parquet: clips without an accepted rationale; one clip in, one kept rationale or one reject out
+out:  drafts/NNNNN.parquet: the candidates of a block with the verdicts of the text checks and the scores of the judge,
+      candidates/00000.parquet: all of them with the final verdicts; `kept` marks the one per clip that stage 1 trains on,
+      rejects/*.parquet: clips without an accepted rationale; one clip in, one kept rationale or one reject out,
+      judges.json: {judge: whether it is fit, its agreement with the labels, why it is not}
 
 Several blocks are in flight in each replica and share vLLM's batches, so that it does not drain at the end of a block. Ray
 Data's own LLM processor was not taken: it keeps one row apart from the next, so that a second pass over what the gate
@@ -24,14 +26,19 @@ from rbft_ray.core.prompts import (
     rationale_text,
 )
 from rbft_ray.core.rationale_checks import Knowledge, check_rationale
+from rbft_ray.core.rationale_selection import JUDGES, select
+from rbft_ray.core.rationale_support import closing_scores, judge
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, Reason, reject
+from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS, Reason, reject
+from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames, read_frames
-from rbft_ray.model.engine import Completion, Engine, Request, request_seed
-from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
+from rbft_ray.model.engine import Completion, Request, request_seed
+from rbft_ray.model.vllm_engine import VllmEngine, rationale_engine, vllm_environment
+from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, BlockWorker, Counts, part, read_rows, run_blocks
 
 STAGE = "rationalize"
+DRAFTS_TABLE = "drafts"
+JUDGES_FILE = "judges.json"
 PASSES = {"blind": (False,), "label_conditioned": (True,), "bootstrap": (False, True)}  # hinted or not, in order
 MIN_RETRY_TEMPERATURE = 0.7  # the same prompt again at temperature 0 gives the same text
 
@@ -55,32 +62,30 @@ def passes(config: RationalizeConfig) -> list[Pass]:
 
 def rationalize_block(
     clips: list[dict[str, Any]],
-    engine: Engine,
+    engine: VllmEngine,
     task: Task,
     config: RationalizeConfig,
     seed: int,
     knowledge: Knowledge | None = None,
 ) -> BlockOutput:
-    """Candidates for each clip, pass by pass; a clip that has an accepted one does not enter the next pass."""
+    """Drafts for each clip, pass by pass; a clip that has one which will do does not enter the next pass."""
     frames = {clip["id"]: read_frames(clip) for clip in clips}
     candidates: list[dict[str, Any]] = []
     left = list(clips)
     for turn in passes(config):
         found = _candidates(left, frames, engine, task, config, turn, seed, knowledge)
         candidates += found
-        kept = _keep(found)
-        left = [clip for clip in left if clip["id"] not in kept]
+        done = {candidate["id"] for candidate in found if _supported(candidate, task)}
+        left = [clip for clip in left if clip["id"] not in done]
         if not left:
             break
-    rejects = [_reject(clip, candidates) for clip in left]
-    counts = Counts(len(clips), len(clips) - len(left), len(left))
-    return BlockOutput({CANDIDATES_TABLE: (CANDIDATES, candidates)}, rejects, counts)
+    return BlockOutput({DRAFTS_TABLE: (CANDIDATES, candidates)}, [], Counts(len(clips), len(clips), 0))
 
 
 def _candidates(
     clips: list[dict[str, Any]],
     frames: dict[str, ClipFrames],
-    engine: Engine,
+    engine: VllmEngine,
     task: Task,
     config: RationalizeConfig,
     turn: Pass,
@@ -96,15 +101,26 @@ def _candidates(
         )
         for clip, number in asked
     ]
-    answers = engine.generate(requests, max_tokens=config.max_tokens, temperature=turn.temperature)
-    return [
+    answers = engine.generate(
+        requests,
+        max_tokens=config.max_tokens,
+        temperature=turn.temperature,
+        log_probability=config.candidates > 1,
+    )
+    found = [
         {"id": clip["id"], "label": clip["label"], "candidate": number, "hinted": turn.hinted}
-        | _judged(clip["label"], request, answer, task, knowledge)
+        | _checked(clip["label"], request, answer, task, knowledge)
         for (clip, number), request, answer in zip(asked, requests, answers, strict=True)
     ]
+    if config.support_check:
+        accepted = [row for row in found if row["accepted"]]
+        scores = closing_scores([row["text"] for row in accepted], task, engine.score_texts)
+        for row, own in zip(accepted, scores, strict=True):
+            row["closings"] = own
+    return found
 
 
-def _judged(
+def _checked(
     label: str, request: Request, answer: Completion, task: Task, knowledge: Knowledge | None
 ) -> dict[str, Any]:
     verdict = check_rationale(answer.text, label, task.labels, truncated=answer.truncated, knowledge=knowledge)
@@ -116,20 +132,21 @@ def _judged(
         "kept": False,
         "reason": reason.value if reason else "",
         "detail": answer.error or verdict.detail,
+        "closings": None,
+        "margin": None,
+        "log_probability": answer.log_probability,
         "prompt_hash": prompt_hash(request.prompt),
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": answer.output_tokens,
     }
 
 
-def _keep(candidates: list[dict[str, Any]]) -> set[str]:
-    """Marks the first accepted candidate of each clip; the ids of the clips that have one."""
-    kept: set[str] = set()
-    for candidate in candidates:
-        if candidate["accepted"] and candidate["id"] not in kept:
-            candidate["kept"] = True
-            kept.add(candidate["id"])
-    return kept
+def _supported(candidate: dict[str, Any], task: Task) -> bool:
+    """Whether it will do as far as this block can tell: whether the judge is fit is known at the end of the stage only."""
+    if not candidate["accepted"]:
+        return False
+    _, (verdict,) = judge([candidate["closings"]], [candidate["label"]], task.labels)
+    return verdict is None or verdict.supported
 
 
 def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, str]:
@@ -163,7 +180,7 @@ def rationalize(
     no_progress_timeout_sec: float,
 ) -> Counts:
     """Writes rationales for `clips` into `out`. Returns counts: read = clips with a kept rationale + rejected clips."""
-    return run_blocks(
+    counts = run_blocks(
         STAGE,
         out,
         clips,
@@ -174,6 +191,15 @@ def rationalize(
         environment=vllm_environment(needs.gpus > 0),
         no_progress_timeout_sec=no_progress_timeout_sec,
     )
+    drafts = read_rows(out, DRAFTS_TABLE, CANDIDATES)
+    chosen = select(drafts, task, JUDGES if config.support_check else {})
+    kept = {row["id"] for row in chosen.candidates if row["kept"]}
+    drafted = {row["id"] for row in drafts}
+    lost = [_reject(clip, chosen.candidates) for clip in clips if clip["id"] in drafted - kept]
+    storage.write_table(part(out, CANDIDATES_TABLE, 0), chosen.candidates, CANDIDATES)
+    storage.write_table(storage.join(out, REJECTS_TABLE, "selection.parquet"), lost, REJECTS)
+    storage.write_json(storage.join(out, JUDGES_FILE), {name: fit._asdict() for name, fit in chosen.judges.items()})
+    return Counts(counts.read, counts.written - len(lost), counts.rejected + len(lost))
 
 
 def kept_rationales(out: str) -> dict[str, str]:

@@ -245,6 +245,10 @@ def test_conclusions_by_class_name(text: str, affirmed: set[str], rejected: set[
     assert (set(found.affirmed), set(found.rejected)) == (affirmed, rejected)
 
 
+def test_a_name_that_agrees_only_without_case_has_no_stance() -> None:
+    assert stance("So this is istanbul.", ("İstanbul", "x")) == ({}, {})
+
+
 def test_the_longest_class_name_counts() -> None:
     assert set(stance("So this is a cat jump.", LABELS).affirmed) == {"cat jump"}
 
@@ -264,6 +268,36 @@ def test_cues_decide_with_negation(reasoning: str, label: str, reason: Reason | 
     verdict = check_rationale(f"{reasoning}\nAnswer: {label}", label, HOME, truncated=False, knowledge=KNOWN)
     assert verdict.reason is reason
     assert bool(verdict.detail) == (reason is not None)
+
+
+RAILWAY = ("passes", "stops", "trespass")
+ON_RAILS = Knowledge(
+    cues={
+        "passes": ("goes through", "does not slow down"),
+        "stops": ("slows down", "doors open"),
+        "trespass": ("on the tracks", "climbs down"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "label", "reason"),
+    [
+        ("A train rolls along the platform without slowing down.", "passes", None),
+        ("A train rolls along the platform and never slows down.", "stops", Reason.CONTRADICTION),
+        ("A train slows down beside the platform in the rain.", "passes", Reason.CONTRADICTION),
+        ("A train goes through the station on track 2.", "passes", None),
+        ("A white train comes into view on the far track.", "passes", None),
+        ("A man with a bag walks on the wet tracks.", "passes", Reason.CONTRADICTION),
+        ("The doors open for a moment at first, then a train goes through.", "passes", None),
+        ("The doors open at once, but a man climbs down to the rails.", "trespass", None),
+        ("The doors open at once, but a man climbs down to the rails.", "stops", Reason.CONTRADICTION),
+        ("A driver does nothing more and slows down at last.", "stops", None),
+    ],
+)
+def test_cues_count_by_negation_place_and_concession(reasoning: str, label: str, reason: Reason | None) -> None:
+    verdict = check_rationale(f"{reasoning}\nAnswer: {label}", label, RAILWAY, truncated=False, knowledge=ON_RAILS)
+    assert verdict.reason is reason, verdict.detail
 
 
 def test_without_cues_evidence_is_not_weighed() -> None:

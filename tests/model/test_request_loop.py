@@ -9,9 +9,12 @@ import ray
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Request
 from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+from rbft_ray.model.vlm import answer_tokens, render_text
 
 pytestmark = pytest.mark.ray
 PROMPT = "Describe the video."
+TURNS = [("What is it?", "The ball is red. The"), ("What is it?", "The ball is blue. The")]
+ANSWERS = [" ball is red", " ball is blue", " car"]
 
 
 @ray.remote(num_cpus=1, runtime_env={"env_vars": vllm_environment(gpu=False)})
@@ -87,7 +90,7 @@ class Replica:
         return self._engine.score(clips, PROMPT, ["red", "blue"])
 
     def texts(self):
-        return self._engine.score_texts(["The ball is red. The", "The ball is blue. The"], [" ball", " ballet", " car"])
+        return self._engine.score_texts(TURNS, ANSWERS)
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +133,21 @@ def test_a_clip_that_cannot_be_scored_is_not_a_number(replica):
     assert np.isnan(scores[1]).all()
 
 
-def test_texts_are_scored_without_a_video(replica, vlm):
+def test_texts_are_scored_without_a_video_where_the_answers_part(replica, vlm):
     import torch
 
     scores = ray.get(replica.texts.remote())
-    assert scores.shape == (2, 3)
     tokenizer = vlm.processor.tokenizer
-    prompt = tokenizer("The ball is blue. The", add_special_tokens=False)["input_ids"]
-    answer = [*tokenizer(" car", add_special_tokens=False)["input_ids"], vlm.end_of_turn]
-    with torch.inference_mode():
-        logits = vlm.model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
-    expected = sum(logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer))
-    assert scores[1, 2] == pytest.approx(expected, abs=1e-3)
+    answers = [answer_tokens(vlm.processor, vlm.end_of_turn, answer) for answer in ANSWERS]
+    for row, (user, begins) in enumerate(TURNS):
+        prompt = tokenizer(render_text(vlm.processor, user) + begins, add_special_tokens=False)["input_ids"]
+        for column, answer in enumerate(answers):
+            with torch.inference_mode():
+                logits = vlm.model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+            parts = [
+                len({tuple(other[: n + 1]) for other in answers if other[:n] == answer[:n]}) > 1
+                for n in range(len(answer))
+            ]
+            assert 1 <= sum(parts) < len(answer)
+            expected = sum(logits[len(prompt) - 1 + n, answer[n]].item() for n, part in enumerate(parts) if part)
+            assert scores[row, column] == pytest.approx(expected, abs=1e-3)
