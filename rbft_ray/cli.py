@@ -90,9 +90,7 @@ def compare(
 
 @app.command()
 def audit(
-    file: Annotated[
-        str, typer.Argument(help="LLaVA JSON, JSONL (id, label, text), or the directory of a rationalize step")
-    ],
+    file: Annotated[str, typer.Argument(help="a run (runs/NAME), or a LLaVA JSON or JSONL file (id, label, text)")],
     config: Annotated[str | None, typer.Option(help="YAML file with labels, definitions and cues of the task")] = None,
     answer_prefix: Annotated[
         str | None, typer.Option(help='what the file\'s own answer line starts with, such as "Classification:"')
@@ -100,7 +98,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON: counts and ids per reason")] = False,
     html: Annotated[str | None, typer.Option(help="write a page with examples of each reason here")] = None,
 ) -> None:
-    """Check rationales that were written elsewhere by their text: form, leaks of the label, contradictions. No videos needed."""
+    """Show which rationales of a run were rejected and why; or check the text of rationales that were written elsewhere."""
     from rbft_ray.pipeline.audit import audit as audited
     from rbft_ray.pipeline.audit import print_audit
     from rbft_ray.pipeline.settings import load_config

@@ -122,7 +122,9 @@ def _page(
     tests = {arm: metrics[arm]["splits"]["test"] for arm in ARMS}
     rejected = facts.all_rejects(plan, root)
     data = facts.split_counts(plan, root, rejected)
-    rationales = rationalize.counts_by_class(step_dir(root, plan.step(rationalize.STAGE)), labels)
+    written = step_dir(root, plan.step(rationalize.STAGE))
+    rationales = rationalize.counts_by_class(written, labels)
+    told = (*words.unfit_judge(rationalize.judges(written)), *words.few_rationales(rationales))
     rows = classes.class_rows(labels, data["train"], tests, comparison)
     return {
         "summary": summary,
@@ -132,7 +134,7 @@ def _page(
         "tests": tests,
         "calibrations": {arm: metrics[arm]["calibration"] for arm in ARMS},
         "verdict": words.verdict(comparison),
-        "warnings": [*words.warnings(tests, labels), *words.few_rationales(rationales)],
+        "warnings": [*words.warnings(tests, labels), *told],
         "any_rejected": any(test["rejected"] for test in tests.values()),
         "any_reasoned": any(test["reasoned"] for test in tests.values()),
         "any_threshold": any(metrics[arm]["calibration"]["abstain_below"] is not None for arm in ARMS),

@@ -227,3 +227,8 @@ def counts_by_class(out: str, labels: Sequence[str]) -> dict[str, dict[str, int]
         }
         for label, own in clips.items()
     }
+
+
+def judges(out: str) -> dict[str, dict[str, Any]]:
+    """{judge: {fit, agreement, detail}} of the support check; empty where it was off."""
+    return storage.read_json(storage.join(out, JUDGES_FILE))

@@ -28,6 +28,7 @@ from rbft_ray.runtime.progress import console
 from rbft_ray.stages import evaluate
 
 ODD_LABELS = ("a|b <script>alert('x')</script>", '$x_1$ & "Brücke"', "快递员 送货", "*pl\\ain*")
+JUDGES = {"model": {"fit": False, "agreement": None, "detail": "7 rationales are too few <b>"}}
 SKILL = {"zero_shot": 0.0, "direct_sft": 1.5, "rb_ft": 3.0}  # what is added to the gold label's score
 
 
@@ -83,6 +84,7 @@ class MadeUpRun:
             for i, clip in enumerate(train)
         ]
         storage.write_table(part(self.out("rationalize"), "candidates", 0), candidates, CANDIDATES)
+        storage.write_json(storage.join(self.out("rationalize"), "judges.json"), JUDGES)
         for name in ("train_stage1", "train_direct_sft", "train_rb_ft"):
             losses = [2.0 / (step + 1) for step in range(500)]
             storage.write_json(storage.join(self.out(name), "training_log.json"), {"steps": 500, "losses": losses})
@@ -194,6 +196,11 @@ def test_labels_and_rationales_are_text_and_never_markup(made_up):
     assert not {"script", "i", "b", "iframe", "link"} & {tag for tag, _ in page.tags}
     assert all(" ".join(label.split()) in page.text for label in run.labels)
     assert "It moves <i>left</i>." in page.text
+
+
+def test_an_unfit_judge_is_told_of(made_up):
+    _, files = made_up
+    assert "7 rationales are too few &lt;b&gt;" in files["report.html"]
 
 
 def test_the_page_loads_nothing_from_elsewhere(made_up):

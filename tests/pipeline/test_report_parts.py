@@ -104,3 +104,20 @@ def test_large_frames_are_made_small_and_small_ones_stay():
         head, _, content = clips.data_uri(frames[height]).partition(",")
         assert head == "data:image/jpeg;base64"
         assert Image.open(io.BytesIO(base64.b64decode(content))).size == (336, 168)
+
+
+def test_classes_that_lost_most_of_their_rationales_are_named():
+    counts = {
+        "half": {"clips": 10, "blind": 4, "hinted": 1, "none": 5},
+        "most": {"clips": 11, "blind": 5, "hinted": 0, "none": 6},
+        "empty": {"clips": 0, "blind": 0, "hinted": 0, "none": 0},
+    }
+    (line,) = words.few_rationales(counts)
+    assert "'most': only 5 of 11" in line
+
+
+def test_only_the_model_s_fitness_is_told():
+    assert words.unfit_judge({}) == []
+    assert words.unfit_judge({"model": {"fit": True}, "peers": {"fit": False, "detail": "no"}}) == []
+    (line,) = words.unfit_judge({"model": {"fit": False, "detail": "agrees with 30%"}})
+    assert "agrees with 30%" in line

@@ -150,6 +150,21 @@ def warnings(metrics: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) ->
     return found
 
 
+def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence where the base did not judge its own rationales.
+
+    Args:
+        judges: `judges.json` of the rationalize step; empty where the support check is off.
+    """
+    model = judges.get("model", {"fit": True})
+    if model["fit"]:
+        return []
+    return [
+        f"The base was not used to judge whether a rationale's text speaks for its label: {model['detail']}. One sentence of "
+        "definition for each class, or a larger base, makes it a better judge."
+    ]
+
+
 def few_rationales(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """A sentence for each class that lost more than half of its training clips to the gate.
 
