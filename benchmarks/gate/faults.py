@@ -1,6 +1,6 @@
-"""Rationales with planted faults, to measure a gate on: `python benchmarks/gate/faults.py --out DIR` writes two halves.
+"""Rationales with planted faults, to measure a gate on: `python benchmarks/gate/faults.py --out DIR` writes its halves.
 
-Gates are built on dev.jsonl; frozen.jsonl has sentences, languages and demo domains of its own and is scored once.
+Gates are built on dev.jsonl and dev2.jsonl; frozen.jsonl is scored once. Each has sentences, languages and demo domains of its own.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numpy as np
 from english import english_domains
 from planting import FAULTS, World, finished
 from rendered import rendered_domains
-from wording import HALVES, dealt
+from wording import HALVES, KEYS, dealt
 
 FAULTY = {"english": 15, "demo": 4}  # rows of each fault per domain and half
 SOUND = {"english": 110, "demo": 29}  # plain sound rows per domain and half
@@ -45,7 +45,7 @@ def drawn(seed: int, world: World, fault: str | None, name: str, count: int, dra
     Raises:
         RuntimeError: the pools do not have so many different texts.
     """
-    rng = _rng(seed, world.half, world.name, name)
+    rng = _rng(seed, KEYS[world.half], world.name, name)
     rows: dict[str, dict[str, Any]] = {}
     for label in dealt(rng, world.labels, count):
         for _ in range(_TRIES):
@@ -68,7 +68,7 @@ def domain_rows(world: World, seed: int) -> list[dict[str, Any]]:
     for fault, plant in FAULTS.items():
         rows += drawn(seed, world, fault, fault, FAULTY[size], plant)
     task = {"labels": list(world.labels), "definitions": world.definitions, "cues": world.cues}
-    order = _rng(seed, world.half, world.name).permutation(len(rows))
+    order = _rng(seed, KEYS[world.half], world.name).permutation(len(rows))
     return [
         {"id": f"{world.half}-{world.name}-{i:03d}", "domain": world.name, **task, **rows[at], "half": world.half}
         for i, at in enumerate(order)
@@ -83,7 +83,7 @@ def half_rows(half: str, seed: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="directory for dev.jsonl and frozen.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="directory for the files, a .jsonl for each half")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

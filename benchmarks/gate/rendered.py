@@ -12,7 +12,7 @@ from rbft_ray.demo.language import NUM_CAPTION_STYLES, caption, comparison
 from rbft_ray.demo.scenes import ACTIONS, Scene
 
 HARD_KINDS = ("innocent", "repeated", "long", "short", "exclude", "quoted", "numbers", "negated")
-SEEDS = {"dev": range(0, 5), "frozen": range(5, 10)}
+SEEDS = {"dev": range(0, 5), "dev2": range(5, 10), "frozen": range(10, 15)}
 
 
 def facts(rng: np.random.Generator, scene: Scene) -> dict[str, str]:
@@ -138,5 +138,5 @@ class Rendered:
 
 
 def rendered_domains(half: str) -> list[Rendered]:
-    """The demo domains of one half: no domain is in both."""
+    """The demo domains of one half: no domain is in another half."""
     return [Rendered(make_domain(seed), half, pool(half, "demo"), pool(half, "faults")) for seed in SEEDS[half]]

@@ -11,7 +11,13 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-HALVES = ("dev", "frozen")
+HALVES = ("dev", "dev2", "frozen")
+KEYS = {"dev": "dev", "dev2": "frozen", "frozen": "frozen 2"}  # of the draws: dev2 keeps those it had when frozen
+MARKS = {  # of the lines of a list
+    "dev": ("", "- ", "{}. "),
+    "dev2": ("", "* ", "{}) "),
+    "frozen": ("", "• ", "Step {}: "),
+}
 
 Item = TypeVar("Item")
 
@@ -82,7 +88,7 @@ def filled(template: str, **values: str) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text, without answer lines and without the marks of lists."""
     parts = re.split(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?![a-zà-ÿ])|(?<=。)\s*|\n+", text)
-    marks = re.compile(r"^(?:[-*•]|\d+[.)]|\(\w\))\s+")
+    marks = re.compile(r"^(?:[-*•]|\d+[.)]|\(\w\)|Step \d+:)\s+")
     return [clean for part in parts if (clean := marks.sub("", part.strip())) and not clean.startswith("Answer:")]
 
 
@@ -90,5 +96,5 @@ def laid_out(rng: np.random.Generator, units: Sequence[str], half: str) -> str:
     """The reasoning as a paragraph (mostly), or with a line for each unit. The halves mark the lines differently."""
     if len(units) == 1 or rng.random() < 0.65:
         return " ".join(units)
-    mark = pick(rng, ("", "- ", "{}. ") if half == "dev" else ("", "* ", "{}) "))
+    mark = pick(rng, MARKS[half])
     return "\n".join(mark.format(i + 1) + unit for i, unit in enumerate(units))

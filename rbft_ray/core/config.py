@@ -92,7 +92,7 @@ class RationalizeConfig(Section):
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="GPUs per replica")
     block_clips: int = Field(8, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
     requests_in_flight: int = Field(
-        64, ge=1, json_schema_extra=NO_EFFECT, description="rationales that a replica writes at a time, about"
+        256, ge=1, json_schema_extra=NO_EFFECT, description="rationales that a replica writes at a time, about"
     )
     max_model_len: int = Field(2048, ge=128, json_schema_extra=NO_EFFECT, description="tokens of prompt and answer")
 

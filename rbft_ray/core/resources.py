@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Needs:
     """Up to `workers` processes, each with so many logical CPUs and GPUs, and at least `min_workers` at once.
 
-    gang: all of them at once (a training group).
+    gang: all of them at once (a training group); threads: of computation in each, where it has no GPU.
     """
 
     workers: int = 1
@@ -16,6 +16,7 @@ class Needs:
     gpus: float = 0.0
     gang: bool = False
     min_workers: int = 1
+    threads: int = 1
 
     @property
     def total_cpus(self) -> float:

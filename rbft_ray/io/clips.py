@@ -1,7 +1,7 @@
 """Finding clips in the Parquet files of an ingest step, and reading single ones. A video is never opened again."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,7 @@ from rbft_ray.io import storage
 from rbft_ray.io.video import decode_frames
 
 CLIPS_TABLE = "clips"
-PART_NAME = re.compile(
-    r"(\d{5}|manifest|selection)\.parquet"
-)  # one per block; others: rejected before or after the blocks
+PART_NAME = re.compile(r"(\d{5}|manifest|selection)\.parquet")  # one per block; others: rejects before and after blocks
 
 
 class ClipFrames(NamedTuple):
@@ -42,16 +40,23 @@ def list_clips(ingest_dir: str, splits: Iterable[str]) -> list[dict[str, Any]]:
     return clips
 
 
-def read_frames(clip: dict[str, Any]) -> ClipFrames:
-    """The frames of one clip of `list_clips`."""
-    record = read_clip_row(clip, ["frames", "fps"])
-    return ClipFrames(decode_frames(record["frames"]), record["fps"])
+def read_frames(clips: Sequence[dict[str, Any]]) -> list[ClipFrames]:
+    """The frames of clips of `list_clips`."""
+    records = read_clip_rows(clips, ["frames", "fps"])
+    return [ClipFrames(decode_frames(record["frames"]), record["fps"]) for record in records]
 
 
-def read_clip_row(clip: dict[str, Any], columns: list[str]) -> dict[str, Any]:
-    """Columns of one clip of `list_clips`. A clip is a row group, so nothing else is read."""
-    fs, path = storage.filesystem(clip["file"])
-    with fs.open_input_file(path) as source:
-        file = pq.ParquetFile(source)
-        check_schema(file.schema_arrow, CLIPS, clip["file"])
-        return file.read_row_group(clip["row"], columns=columns).to_pylist()[0]
+def read_clip_rows(clips: Sequence[dict[str, Any]], columns: list[str]) -> list[dict[str, Any]]:
+    """Columns of clips of `list_clips`. A clip is a row group, so nothing else is read; each file is opened once."""
+    places: dict[str, list[int]] = {}
+    for index, clip in enumerate(clips):
+        places.setdefault(clip["file"], []).append(index)
+    found: dict[int, dict[str, Any]] = {}
+    for uri, indices in places.items():
+        fs, path = storage.filesystem(uri)
+        with fs.open_input_file(path) as source:
+            file = pq.ParquetFile(source)
+            check_schema(file.schema_arrow, CLIPS, uri)
+            rows = file.read_row_groups([clips[index]["row"] for index in indices], columns=columns).to_pylist()
+        found.update(zip(indices, rows, strict=True))
+    return [found[index] for index in range(len(clips))]

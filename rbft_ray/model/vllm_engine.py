@@ -28,7 +28,14 @@ _log = logging.getLogger(__name__)
 
 MAX_LOGPROB_TOKENS = 128  # vLLM's limit for `logprob_token_ids` of a request
 # vLLM reads these when it starts, so they go into the environment of the process that holds it.
-VLLM_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+VLLM_CPU_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # glibc gives large blocks back to the system and asks for them again in every step; keeping them is a tenth faster.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
+}
 VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with the Ray actor that holds it
     "VLLM_LOGGING_LEVEL": "ERROR",

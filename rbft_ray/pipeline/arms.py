@@ -1,5 +1,6 @@
 """The steps of the arms: training and evaluation, made from one configuration so that the arms differ in one thing only."""
 
+import dataclasses
 import random
 from collections.abc import Mapping
 from functools import partial
@@ -102,7 +103,7 @@ def _shared_settings(config: TrainConfig) -> dict[str, Any]:
 
 def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
     each = replica_needs(config.train.workers, config.ray, cluster)
-    return Needs(each.workers, each.cpus, each.gpus, gang=True)
+    return dataclasses.replace(each, gang=True)
 
 
 def _run_training(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rbft_ray.core.schema import SPLITS
 from rbft_ray.io import storage
-from rbft_ray.io.clips import list_clips, read_clip_row
+from rbft_ray.io.clips import list_clips, read_clip_rows
 from rbft_ray.pipeline.audit_rows import Checked
 from rbft_ray.pipeline.runner import DONE_FILE
 from rbft_ray.pipeline.templates import environment
@@ -73,7 +73,7 @@ def clip_frames(step: str, ids: Iterable[str]) -> dict[str, list[dict[str, Any]]
 
 def _frames(clip: dict[str, Any]) -> list[dict[str, Any]]:
     """At most 4 frames, evenly spaced, with their times."""
-    stored = read_clip_row(clip, ["frames", "frame_times_sec"])
+    (stored,) = read_clip_rows([clip], ["frames", "frame_times_sec"])
     count = len(stored["frames"])
     places = np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)
     return [{"data": small_jpeg(stored["frames"][i]), "time_sec": stored["frame_times_sec"][i]} for i in places]

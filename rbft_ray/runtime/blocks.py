@@ -172,7 +172,7 @@ def _stream(
         ),
         num_cpus=needs.cpus,
         num_gpus=needs.gpus or None,
-        runtime_env={"env_vars": dict(environment)} if environment else None,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(needs.threads), **(environment or {})}},
     )
     for receipt in receipts.iter_rows():
         yield Counts(receipt["read"], receipt["written"], receipt["rejected"])

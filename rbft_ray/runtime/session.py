@@ -52,7 +52,13 @@ def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
 def replica_needs(
     replicas: int, config: RayConfig, cluster: Mapping[str, float], gpus_each: int = 1, min_replicas: int = 1
 ) -> Needs:
-    """What up to `replicas` processes that hold a model need: GPUs where they are wanted or there, else CPUs alone."""
+    """What up to `replicas` processes that hold a model need: GPUs where they are wanted or there, else CPUs alone.
+
+    Without GPUs each computes with its share of a node's CPUs, but asks the scheduler for one only: a share that another job
+    holds a part of would never come free.
+    """
     wants_gpu = config.use_gpu if config.use_gpu is not None else cluster.get("GPU", 0) > 0
     gpus = float(gpus_each) if wants_gpu else 0.0
-    return Needs(replicas, cpus=1.0, gpus=gpus, min_workers=min_replicas)
+    nodes = max(1, sum(name.startswith("node:") and name != "node:__internal_head__" for name in cluster))
+    threads = max(1, int(cluster.get("CPU", 1) / max(nodes, replicas))) if not wants_gpu else 1
+    return Needs(replicas, cpus=1.0, gpus=gpus, min_workers=min_replicas, threads=threads)

@@ -99,6 +99,9 @@ def _shown_progress(stage: str, steps: int, board: Any) -> Iterator[None]:
 
 
 def _call_on_worker(config: dict[str, Any]) -> Any:
+    import torch
+
+    torch.set_num_threads(config["threads"])
     return config["train"](config["job"], WorkerContext(config["board"]))
 
 
@@ -128,7 +131,7 @@ def fit(
     gpu = needs.gpus > 0
     trainer = TorchTrainer(
         _call_on_worker,
-        train_loop_config={"train": train, "job": job, "board": board},
+        train_loop_config={"train": train, "job": job, "board": board, "threads": needs.threads},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=needs.workers,

@@ -43,7 +43,7 @@ def score_block(
     clips: list[dict[str, Any]], engine: Engine, task: Task, stage: str, config: EvaluateConfig
 ) -> BlockOutput:
     """Scores of one block of clips."""
-    frames = [read_frames(clip) for clip in clips]
+    frames = read_frames(clips)
     rationales = _explain(clips, frames, engine, task, config.max_rationale_tokens)
     rows: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []

@@ -26,7 +26,7 @@ def examine_block(
     clips: list[dict[str, Any]], engine: Engine, task: Task, samples: int, config: RationalizeConfig, seed: int
 ) -> BlockOutput:
     """Scores of the bare labels, and `samples` rationales per clip that nothing forces into the required form."""
-    frames = [read_frames(clip) for clip in clips]
+    frames = read_frames(clips)
     requests = [
         Request(frame, rationale_prompt(task), request_seed(seed, clip["id"], False, number))
         for clip, frame in zip(clips, frames, strict=True)

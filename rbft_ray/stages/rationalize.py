@@ -69,7 +69,7 @@ def rationalize_block(
     knowledge: Knowledge | None = None,
 ) -> BlockOutput:
     """Drafts for each clip, pass by pass; a clip that has one which will do does not enter the next pass."""
-    frames = {clip["id"]: read_frames(clip) for clip in clips}
+    frames = dict(zip([clip["id"] for clip in clips], read_frames(clips), strict=True))
     candidates: list[dict[str, Any]] = []
     left = list(clips)
     for turn in passes(config):

@@ -16,7 +16,7 @@ from rbft_ray.core.prompt_checks import TrainingPrompt, check_training_prompts
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
-from rbft_ray.io.clips import read_clip_row, read_frames
+from rbft_ray.io.clips import read_clip_rows, read_frames
 from rbft_ray.runtime import training
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, part
 
@@ -78,11 +78,11 @@ def _reject_too_long(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str
     end_of_turn = end_of_turn_token(processor)
     prompt_tokens: dict[tuple[int, ...], int] = {}  # by the clip's shape: the video decides the prompt's length
     fitting, rejects = [], []
-    for sample in job.samples:
-        row = read_clip_row(sample, ["height_px", "width_px", "frame_times_sec"])
+    sizes = read_clip_rows(job.samples, ["height_px", "width_px", "frame_times_sec"])
+    for sample, row in zip(job.samples, sizes, strict=True):
         shape = (len(row["frame_times_sec"]), row["height_px"], row["width_px"])
         if shape not in prompt_tokens:
-            encoded = encode_prompts(processor, [read_frames(sample)], [job.prompt])
+            encoded = encode_prompts(processor, read_frames([sample]), [job.prompt])
             prompt_tokens[shape] = encoded["input_ids"].shape[1]
         tokens = prompt_tokens[shape] + len(answer_tokens(processor, end_of_turn, sample["answer"]))
         if tokens <= job.config.max_tokens:
@@ -176,7 +176,7 @@ def _micro_batch(job: TrainJob, loaded: Any, answers: list[list[int]], rows: Any
     """Model inputs with labels for these samples."""
     from rbft_ray.model import vlm
 
-    clips = [read_frames(job.samples[row]) for row in rows]
+    clips = read_frames([job.samples[row] for row in rows])
     inputs = vlm.encode_prompts(loaded.processor, clips, [job.prompt] * len(rows))
     batch = vlm.with_answers(inputs, [answers[row] for row in rows], vlm.pad_token(loaded.processor))
     return vlm.to_device(batch, device, loaded.model.dtype)

@@ -22,7 +22,7 @@ from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.core.rationale_checks import parse_answer
 
 GATE = Path(__file__).parents[2] / "benchmarks" / "gate"
-HALVES = ("dev", "frozen")
+HALVES = ("dev", "dev2", "frozen")
 FAULTS = {
     *("no_answer", "malformed_answer", "truncated", "too_short", "refusal", "other_language"),
     *("repetition", "leak", "contradiction", "wrong_class", "generic"),
@@ -125,15 +125,24 @@ def test_rows_state_their_task(rows: list[Row]) -> None:
         assert set(row["cues"]) == (set() if is_demo(row) else set(row["labels"]))
 
 
-def test_halves_share_no_sentences_and_no_demo_domains(rows: list[Row], wording: ModuleType) -> None:
-    dev, frozen = (
+@pytest.mark.parametrize(("one", "other"), combinations(HALVES, 2))
+def test_halves_share_no_sentences_and_no_demo_domains(
+    rows: list[Row], wording: ModuleType, one: str, other: str
+) -> None:
+    told = [
         [text for row in rows if row["half"] == half and not is_demo(row) for text in wording.sentences(row["text"])]
-        for half in HALVES
-    )
-    assert sum(text in set(dev) for text in frozen) / len(frozen) < 0.02
-    assert sum(text in set(frozen) for text in dev) / len(dev) < 0.02
-    demo = [{row["domain"] for row in rows if row["half"] == half and is_demo(row)} for half in HALVES]
+        for half in (one, other)
+    ]
+    for own, theirs in (told, told[::-1]):
+        assert sum(text in set(theirs) for text in own) / len(own) < 0.02
+    demo = [{row["domain"] for row in rows if row["half"] == half and is_demo(row)} for half in (one, other)]
     assert not demo[0] & demo[1] and all(demo)
+
+
+def test_halves_share_no_languages() -> None:
+    languages = [set(pool(half, "faults")["foreign_openers"]) for half in HALVES]
+    assert [len(own) for own in languages] == [4] * len(HALVES)
+    assert len(set.union(*languages)) == 4 * len(HALVES)
 
 
 def templates(node: Any) -> Iterator[str]:
@@ -145,11 +154,12 @@ def templates(node: Any) -> Iterator[str]:
         yield from (text for value in node for text in templates(value))
 
 
-def test_halves_share_no_templates() -> None:
+@pytest.mark.parametrize(("one", "other"), combinations(HALVES, 2))
+def test_halves_share_no_templates(one: str, other: str) -> None:
     names = [path.stem for path in (GATE / "pools" / "dev").glob("*.yaml")]
     assert len(names) == 6
     for name in names:
-        shared = set.intersection(*(set(templates(pool(half, name))) for half in HALVES))
+        shared = set(templates(pool(one, name))) & set(templates(pool(other, name)))
         assert {text for text in shared if not re.match("Answer:|ANSWER:|Classification:", text)} == set()
 
 
@@ -276,12 +286,23 @@ def test_wrong_classes_and_generic_texts_tell_nothing_of_the_gold_class(rows: li
             assert definition in row["text"] or told(row, pools(row)["classes"][row["label"]]["generic"])
 
 
-def test_the_written_set() -> None:
-    written = read(GATE / "home_security.jsonl")
+@pytest.mark.parametrize("name", ["home_security.jsonl", "home_security_2.jsonl"])
+def test_the_written_sets(name: str) -> None:
+    written = read(GATE / name)
     config = yaml.safe_load((GATE / "home_security.yaml").read_text())
     kinds = Counter((row["fault"], row["variant"]) for row in written)
     assert kinds == {("contradiction", None): 30, (None, None): 20, (None, "hard negative"): 10}
-    assert len({row["text"] for row in written}) == len(written)
+    assert len({row["text"] for row in written}) == len({row["id"] for row in written}) == len(written)
     for row in written:
         assert parse_answer(row["text"], row["labels"])[1] == row["label"]
         assert set(config["definitions"]) == set(config["cues"]) == set(row["labels"])
+
+
+def test_the_second_written_set_is_balanced_and_new(wording: ModuleType) -> None:
+    one, other = (read(GATE / name) for name in ("home_security.jsonl", "home_security_2.jsonl"))
+    kinds = Counter((row["fault"], row["label"]) for row in other)
+    sound = {(None, "normal"): 15, (None, "abnormal"): 15}
+    assert kinds == {**sound, ("contradiction", "abnormal"): 20, ("contradiction", "normal"): 10}
+    assert not {row["id"] for row in one} & {row["id"] for row in other}
+    told = [{text for row in rows for text in wording.sentences(row["text"])} for rows in (one, other)]
+    assert not told[0] & told[1]

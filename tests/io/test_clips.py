@@ -11,7 +11,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.core.schema import CLIPS, REJECTS
 from rbft_ray.io import storage
-from rbft_ray.io.clips import CLIPS_TABLE, list_clips, read_clip_row, read_frames
+from rbft_ray.io.clips import CLIPS_TABLE, list_clips, read_clip_rows, read_frames
 from rbft_ray.io.video import encode_frame
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 4, 28, 56, 3), dtype=np.uint8)  # 5 clips of 4 frames
@@ -55,15 +55,17 @@ def test_only_the_splits_asked_for_are_listed(ingest_dir: str, splits: list[str]
 
 
 def test_frames_and_rate_come_back(ingest_dir: str) -> None:
-    for number, clip in enumerate(list_clips(ingest_dir, set(SPLITS))):
-        frames, fps = read_frames(clip)
+    order = [3, 0, 4, 0, 2, 1]  # neither that of the file nor each once
+    clips = list_clips(ingest_dir, set(SPLITS))
+    for number, (frames, fps) in zip(order, read_frames([clips[number] for number in order]), strict=True):
         np.testing.assert_array_equal(frames, PIXELS[number])
         assert fps == number + 0.5
+    assert read_frames([]) == []
 
 
 def test_single_columns_of_a_clip_are_read(ingest_dir: str) -> None:
     [clip] = list_clips(ingest_dir, ["validation"])
-    assert read_clip_row(clip, ["id", "video"]) == {"id": "clip3", "video": "3.mp4"}
+    assert read_clip_rows([clip], ["id", "video"]) == [{"id": "clip3", "video": "3.mp4"}]
 
 
 def test_an_ingest_step_without_clips_lists_none(tmp_path: Path) -> None:
@@ -76,4 +78,4 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected 'clips'"):
         list_clips(str(tmp_path), ["train"])
     with pytest.raises(DataError, match="expected 'clips'"):
-        read_clip_row({"file": file, "row": 0}, ["id"])
+        read_clip_rows([{"file": file, "row": 0}], ["id"])

@@ -8,7 +8,7 @@ import pytest
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.core.schema import CLIPS, REJECTS, SPLITS
-from rbft_ray.io.clips import list_clips, read_clip_row, read_frames
+from rbft_ray.io.clips import list_clips, read_clip_rows, read_frames
 from rbft_ray.pipeline.recipes import plan
 from rbft_ray.pipeline.settings import load_config
 from rbft_ray.pipeline.step import StepContext
@@ -73,9 +73,9 @@ def test_a_clip_holds_its_frames_times_and_contract(ray_cluster, messy, tmp_path
     out = tmp_path / "out"
     run_ingest(messy, out, ray_cluster, "data.labels=[x, y]")
     clip = list_clips(str(out), ["train"])[0]
-    frames = read_frames(clip)
+    (frames,) = read_frames([clip])
     assert frames.frames.shape == (8, 84, 84, 3)
-    row = read_clip_row(clip, CLIPS.names)
+    (row,) = read_clip_rows([clip], CLIPS.names)
     assert len(row["frame_times_sec"]) == 8
     assert frames.fps == pytest.approx(8 / row["duration_sec"])
     stored = SamplingContract.model_validate(json.loads(row["sampling"]))

@@ -67,7 +67,7 @@ def test_every_clip_ends_with_a_kept_rationale_or_a_reject(ray_cluster, clips, t
 @pytest.fixture(scope="module")
 def vllm_answers(clips, base_dir, task):
     """Greedy answers of vLLM, in a process of its own as in a replica, to ordinary requests and one too long."""
-    requests = [Request(read_frames(clip), rationale_prompt(task)) for clip in clips[:4]]
+    requests = [Request(frames, rationale_prompt(task)) for frames in read_frames(clips[:4])]
     too_long = Request(requests[0].clip, "word " * 600)
 
     @ray.remote(num_cpus=1, runtime_env={"env_vars": vllm_environment(gpu=False)})

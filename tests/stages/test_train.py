@@ -57,7 +57,7 @@ def test_training_learns_and_writes_plain_weights(ray_cluster, clips, base_dir, 
     assert losses(tmp_path)[-1] < losses(tmp_path)[0]
     trained = load(str(tmp_path / MODEL_DIR), dtype="float32")
     labels = sorted({clip["label"] for clip in clips})
-    scores = label_log_probabilities(trained, [read_frames(clip) for clip in clips], job.prompt, labels)
+    scores = label_log_probabilities(trained, read_frames(clips), job.prompt, labels)
     gold = [scores[row, labels.index(clip["label"])] for row, clip in enumerate(clips)]
     answers = [answer_tokens(trained.processor, trained.end_of_turn, clip["label"]) for clip in clips]
     assert -sum(gold) / sum(map(len, answers)) < 0.9 * losses(tmp_path)[0]  # the written weights are the trained ones

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rbft_ray.core.schema import PREDICTIONS
 from rbft_ray.io import storage
-from rbft_ray.io.clips import list_clips, read_clip_row
+from rbft_ray.io.clips import list_clips, read_clip_rows
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting.facts import evaluate_dir
 from rbft_ray.pipeline.reporting.words import METHOD
@@ -105,7 +105,7 @@ def telling_probabilities(answers: Mapping[str, Mapping[str, Any]], labels: Sequ
 
 def _frames(clip: Mapping[str, Any]) -> list[dict[str, Any]]:
     """At most 8 frames, evenly spaced, with their times."""
-    stored = read_clip_row(dict(clip), ["frames", "frame_times_sec"])
+    (stored,) = read_clip_rows([dict(clip)], ["frames", "frame_times_sec"])
     count = len(stored["frames"])
     places = np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)
     return [{"data": data_uri(stored["frames"][i]), "time_sec": stored["frame_times_sec"][i]} for i in places]
