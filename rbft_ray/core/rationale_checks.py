@@ -15,7 +15,8 @@ from rbft_ray.core.rationale_evidence import (
     unsupported,
 )
 from rbft_ray.core.rationale_form import answer_form, is_english, length_fault, other_language, parse_answer, repetition
-from rbft_ray.core.rationale_leak import leak, refusal
+from rbft_ray.core.rationale_leak import leak
+from rbft_ray.core.rationale_refusal import refusal
 from rbft_ray.core.rationale_stance import stance
 from rbft_ray.core.rationale_words import spoken_label
 from rbft_ray.core.schema import Reason

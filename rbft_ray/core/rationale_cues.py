@@ -19,8 +19,12 @@ _DENIERS = word_set("no not never without")
 _AUXILIARIES = word_set("do does did is are was were has have had any")
 _ARTICLES = word_set("a an the their his her its")
 _CLAUSE = re.compile(
-    r"[,;:()—–]|\b(?:but|yet|although|though|while|whereas|however|until|because|since|so that|and then|still|then|when|as)\b",
+    r"[,;:()—–]|\b(?:but|yet|although|though|while|whereas|however|until|because|since|so that|and then|still|then|"
+    r"when|as)\b",
     re.I,
+)
+_DENIED_LIST = re.compile(  # "no sign of force, threats, or damage": one clause
+    r"\b(?:no|not|without|neither|never|nor|any|\w+n't)\b[^,;:.]*(?:,(?: \w+){1,5}?){1,6},? (?:or|nor)\b", re.I
 )
 
 
@@ -58,7 +62,8 @@ def cue_places(cue: Cue, clause: Sequence[str], stems: Sequence[str]) -> list[in
 
 def clauses(sentence: str) -> list[list[str]]:
     """The words of each clause of a sentence: cut at punctuation within it and at conjunctions of contrast, time and cause."""
-    return [found for part in _CLAUSE.split(sentence) if (found := words(part))]
+    joined = _DENIED_LIST.sub(lambda match: match.group(0).replace(",", " or"), sentence)
+    return [found for part in _CLAUSE.split(joined) if (found := words(part))]
 
 
 def negations(clause: Sequence[str]) -> list[bool]:
@@ -76,6 +81,8 @@ def negations(clause: Sequence[str]) -> list[bool]:
             continue
         if token == "and" and ends_at_and:
             reach = 0
+        if token in ("or", "nor") and reach > 0:
+            reach = NEGATION_REACH
         negated.append(reach > 0)
         reach = max(0, reach - 1)
     return negated

@@ -12,10 +12,18 @@ from rbft_ray.core.rationale_cues import NEGATORS, Cue, clauses, cue_places, neg
 from rbft_ray.core.rationale_words import FUNCTION_WORDS, content_stems, sentences, spoken_label, stem, word_set, words
 
 CUE_WEIGHT = 1.0
+SINGLE_WEIGHT = (
+    0.8  # a cue of one word that is not negated: it may stand for another thing, or for a thing that is only there
+)
 PART_WEIGHT = 0.7  # two or more content words of a longer cue in one clause, in any order
 WORD_WEIGHT = 0.2  # a word that only one class has in its cues or definition, by itself
 COUNTER_WEIGHT = 1.0  # of what is denied ("no damage") against its class
-MARGIN = 0.25  # by which another class must lead; weights and margin: tuned on the dev half of benchmarks/gate
+UNDENIED = (
+    0.5  # of a cue that holds where it is denied ("without stopping") and stands there undenied ("the stop ends")
+)
+MARGIN = 0.9  # by which another class must lead; more than a single word; weights and margins: tuned on benchmarks/gate
+RATIO = 2.0  # where the label has evidence too, another class must have so many times more
+DENIED = 0.6  # of evidence against the label, with none for it
 MIN_OWN_STEMS = 3  # different content words that are neither definition nor commonplace ...
 MIN_OWN_WORDS = 4  # ... or so many where they repeat ("stays still and blinks; stays still and stays still")
 
@@ -89,6 +97,15 @@ def _signed(text: str) -> dict[str, int]:
 
 def lexicon(cues: Mapping[str, Sequence[str]], definitions: Mapping[str, str], labels: Sequence[str]) -> Lexicon:
     """What to look for: the cues, and single words of cues and definitions that speak for one class only."""
+    return _lexicon(
+        tuple((label, tuple(cues.get(label, ()))) for label in labels),
+        tuple((label, definitions.get(label, "")) for label in labels),
+    )
+
+
+@lru_cache(maxsize=64)
+def _lexicon(cues_of: tuple[tuple[str, tuple[str, ...]], ...], definitions_of: tuple[tuple[str, str], ...]) -> Lexicon:
+    cues, definitions, labels = dict(cues_of), dict(definitions_of), [label for label, _ in cues_of]
     names = {part for label in labels for part in content_stems(spoken_label(label))}
     signs = {
         label: {
@@ -108,13 +125,17 @@ def lexicon(cues: Mapping[str, Sequence[str]], definitions: Mapping[str, str], l
     return Lexicon({label: tuple(map(parsed_cue, cues.get(label, ()))) for label in labels}, own)
 
 
+@lru_cache(maxsize=65536)
+def _content(cue: Cue) -> frozenset[str]:
+    """The content words of a cue; none where its place counts."""
+    if cue.place:
+        return frozenset()
+    return frozenset(part for part in cue.stems if part not in FUNCTION_WORDS | NEGATORS | COMMONPLACE)
+
+
 def _parts(cue: Cue, stems: Sequence[str]) -> list[int]:
     """The places of the content words of a cue in a clause, in any order; none where less than half of them are there."""
-    if cue.place:
-        return []
-    content = {
-        part for part in cue.stems if part not in FUNCTION_WORDS and part not in NEGATORS and part not in COMMONPLACE
-    }
+    content = _content(cue)
     places = [stems.index(part) for part in content if part in stems]
     return sorted(places) if 2 * len(places) > len(content) else []
 
@@ -146,23 +167,26 @@ def balance(reasoning: str, found: Lexicon, without: Sequence[str] = ()) -> Bala
 
 def _count(clause: list[str], conceded: bool, found: Lexicon, into: Balance, seen: set[tuple[str, object]]) -> None:
     stems = [stem(token) for token in clause]
+    there = set(stems)
     negated = negations(clause)
     unreal = any(token in _UNREAL for token in clause)
     used: dict[str, set[int]] = {label: set() for label in found.cues}
     for label, cues in found.cues.items():
         for cue in cues:
-            places = cue_places(cue, clause, stems)
+            places = cue_places(cue, clause, stems) if cue.stems and cue.stems[0] in there else None
             if places is None or used[label] & set(places):
                 continue
             used[label].update(places)
             inside = any(clause[place] in NEGATORS for place in places)
             against = negated[places[0]] != cue.denied and not inside
             if not (unreal and not against and len(cue.stems) == 1):
-                _add(into, seen, label, (cue, against), CUE_WEIGHT, against, conceded, " ".join(clause))
+                weight = CUE_WEIGHT if len(cue.stems) > 1 or negated[places[0]] else SINGLE_WEIGHT
+                weight *= UNDENIED if against and not negated[places[0]] else 1.0
+                _add(into, seen, label, (cue, against), weight, against, conceded, " ".join(clause))
     taken = set().union(*used.values())
     for label, cues in found.cues.items():
         for cue in cues:
-            places = _parts(cue, stems)
+            places = _parts(cue, stems) if len(cue.stems) > 1 and len(there & _content(cue)) > 1 else []
             if len(places) > 1 and not unreal and not taken & set(places):
                 against = negated[places[0]] != (cue.denied or any(part in NEGATORS for part in cue.stems))
                 _add(into, seen, label, (cue, against), PART_WEIGHT, against, conceded, " ".join(clause))
@@ -198,9 +222,10 @@ def _add(
 def unsupported(found: Balance, gold: str) -> str | None:
     """Why the evidence is not for `gold`: the phrases of a class that leads, or what is denied with nothing for it."""
     rival = max((label for label in found.scores if label != gold), key=lambda label: found.scores[label], default=None)
-    if rival is not None and found.scores[rival] - found.scores[gold] >= MARGIN and found.phrases[rival]:
+    mine = found.scores[gold]
+    if rival is not None and found.scores[rival] - mine >= max(MARGIN, (RATIO - 1) * mine) and found.phrases[rival]:
         return f"speaks for {rival}: {'; '.join(found.phrases[rival][:3])}"
-    if found.denied.get(gold) and not found.phrases[gold]:
+    if found.denied.get(gold) and not found.phrases[gold] and mine <= -DENIED:
         return f"denies {gold}: {'; '.join(found.denied[gold][:3])}"
     return None
 

@@ -1,270 +1,299 @@
-"""A rationale that refuses the task, and one that shows that its writer knew the label before: patterns of such sentences."""
+"""A rationale that shows that its writer knew the label before it looked: what is said of labels as given, told or known.
+
+Rules are composed of word classes (what a label is called, who may give it, words of giving and of knowing) within a sentence, with
+function words between them; they are no list of sentences. Labels and tags of things in the picture are taken out first.
+"""
 
 import re
 from functools import lru_cache
 
-from rbft_ray.core.rationale_words import label_pattern, sentences, unquoted
+from rbft_ray.core.rationale_leak_words import (
+    ADJECTIVE,
+    AHEAD,
+    BEST,
+    CLIP,
+    CONFIRMING,
+    DEFEND,
+    FILED,
+    FITTING,
+    FN,
+    GAP,
+    GIVEN,
+    INNOCENT,
+    JUSTIFY,
+    KNOWING,
+    LABEL,
+    LOOSE,
+    MARKED,
+    META,
+    NOW,
+    SAYS,
+    SOURCE,
+    TOLD,
+)
+from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, unquoted
 
-_MEDIUM = r"(?:videos?|clips?|frames?|footage|images?|recordings?|pictures?|film|scene|attachment|content|input)"
-_UNABLE = (
-    r"(?:can(?:no|')t|can not|could(?: not|n't)|(?:am|was|are|were|'m) (?:not able|unable|not in a position)(?: to)?"
-    r"|(?:do|did)(?: not|n't) (?:know|have|feel|think (?:that )?i can)|will not|won't|would rather not|must decline"
-    r"|decline|have to (?:decline|pass|refuse)|must (?:refuse|pass)|refuse)"
+_ALWAYS = (
+    r"\bground[- ]truths?\b|\bannotat(?:or|ion|er|ed)s?\b|\bmeta ?-?data\b|\bdata ?sets?\b|\blabell?ers?\b|"
+    rf"\bgold(?:en)? (?:standard|{META})|\b(?:answer|solution) (?:key|sheet)\b|\bmodel answer\b|\bspoilers?\b|\bpre-?(?:labell?|"
+    rf"classifi)ed\b",
+    rf"\b{ADJECTIVE} (?!(?:the|an?|this|that|of|to|as|is|his|her|by|in|with|for) )(?:\w+ )?{META}\b"
+    r"(?! (?:to|of (?:the|a|this|these) (?!video|clip|foot|scene|rec)|on (?:the|a)))",
+    rf"\b{ADJECTIVE} (?:\w+ )?{LOOSE} {GAP}{{0,4}}{LABEL}\b",
+    rf"\b{LABEL} {GAP}{{0,4}}{ADJECTIVE} (?:\w+ )?{LOOSE}\b",
+    rf"\b{META} (?:(?!(?:is|are) ){FN},? ){{0,7}}{GIVEN}\b(?! (?:as|by) (?:the|its) (?!task|prompt|quest|user|"
+    rf"label))",
+    rf"\b{META} {GAP}{{0,4}}(?:is|are|being) (?:\w+ )??{NOW}\b",
+    rf"\b(?:was|were|been|is|being) (?:\w+ )?{NOW} {GAP}{{0,3}}(?:as|for|by way of) {GAP}{{0,3}}{META}\b",
+    rf"\b{META}\b[^;]{{0,60}}\b{AHEAD}\b|\b{AHEAD}\b[^;]{{0,60}}\b{META}\b",
+    rf"^(?=.*\b{AHEAD}\b)(?=.*{LABEL})(?=.*\b(?:{GIVEN}|{KNOWING}|clear|certain)\b)",
+    rf"\b{KNOWING} {GAP}{{0,3}}(?:already |{AHEAD} ){GAP}{{0,3}}{LOOSE}\b|"
+    rf"\b{KNOWING} {GAP}{{0,3}}{LOOSE} {AHEAD}\b",
+    rf"\bback(?:wards?)? {GAP}{{0,2}}(?:from|to) {GAP}{{0,3}}(?:{LABEL}|{LOOSE})\b|"
+    rf"\b(?:start|begin|proceed|set out)\w* (?:out )?from {GAP}{{0,3}}(?:{LABEL}|{META})\b",
+    r"\b(?:foreknowledge|(?:prior|previous|inside|advance) knowledge|cheat sheet|crib sheet|the raters?|"
+    r"the coders?)\b|"
+    r"\b(?:was|is|were) to be (?:shown|explained|justified|proved|proven|demonstrated|argued|defended)\b",
+    rf"\b(?:\w*knowledge|known|aware(?:ness)?) {GAP}{{0,4}}{META}\b",
+    rf"\b{META} {GAP}{{0,4}}(?:at hand|in hand|in mind|to hand|before me|at my disposal|in front of me|"
+    rf"on the table|no secret|"
+    r"on (?:record|file)|in my (?:notes|hands|possession)|not mine)\b",
 )
-_SAYING = (
-    r"(?:determin\w+|tell(?:ing)?|say(?:ing)?|identif\w+|answer|help|assist|analy[sz]e|describ(?:e|ing)|watch(?:ing)?|"
-    r"view(?:ing)?|access(?:ing)?|classify(?:ing)?|process|make|making|"
-    r"provide|providing|comment\w*|judg\w+|decid\w+|giv(?:e|ing)|know|open|play|assign\w*|choos\w+|conclude|infer|"
-    r"assess|evaluate|offer|comply|fulfil+|"
-    r"continue|complete|work|discuss|respond|explain|interpret|recogni[sz]e|verify|confirm|perform|see (?:any |the )?"
-    rf"{_MEDIUM}|feel|have (?:access|any|the ability|enough|sufficient)|to)"
+_WRITER = (
+    rf"\b(?:i|we|us)(?:'ve|'m|'re| have| had| am| are| was| were| having)? ?(?:already |just |\w+ly )?(?:am|are|was|"
+    rf"were|been|"
+    rf"being|got|get|'m|'re) (?:already |just |\w+ly |not )?{TOLD}\b",
+    rf"\b(?:having|after) (?:already |just )?been {TOLD}\b(?=.*(?:{LABEL}|{META}|{CLIP}))",
+    r"\b(?:told|given|handed|known|revealed|disclosed|passed|supplied|provided|communicated|dictated|stated|"
+    r"mentioned|announced|"
+    r"entrusted|shown|sent) (?:on )?to (?:me|us)\b|\b(?:told|informed|instructed|handed|gave|sent|assured|asked|"
+    r"briefed|"
+    r"warned) (?:me|us)\b",
+    r"\byou (?:have |had |already |yourself |also |just |\w+ly )*(?:said|told|gave|give|specif\w+|ask\w*|want\w*|"
+    r"provid\w+|stat\w+|"
+    r"suppl\w+|mention\w*|indicat\w+|wrote|named|label\w+|requir\w*|expect\w*|call\w*|declar\w+|inform\w+|"
+    r"disclos\w+|announc\w+|"
+    r"note[ds]?|hint\w*|tell|say|set|entered|assigned|marked|put|let|reveal\w*|confirm\w*|quoted|request\w*)\b",
+    rf"\byour (?:\w+ )?(?:{META}|{SOURCE}|hints?|remarks?|words?|information|clues?|tip|indication|"
+    rf"specification)\b",
+    rf"\b(?:i|we) (?:already |do |now |\w+ly |can |had |have )*(?:know|knew|known|learn(?:ed|t)|heard|gather)\b"
+    rf"(?! of no| no )(?=.*(?:{LABEL}|{META}|\b{CLIP}|\bthis is\b))|\b(?:i|we) already (?:know|knew)\b|\b(?:since|"
+    rf"because|"
+    rf"as) (?:i|we) know\b",
+    rf"\b(?:i|we) (?:have|had|hold|held|got|possess|received|take|accept|adopt|follow|"
+    rf"trust) {GAP}{{0,2}}(?:{LOOSE}|{LABEL}) "
+    rf"{GAP}{{0,3}}(?:{GIVEN}|{SOURCE})\b",
+    rf"\b(?:i|we) (?:take|accept|adopt|follow|trust|believe|rely on) (?:the|this|that|my) (?:\w+ )?(?:label|"
+    rf"{SOURCE}|"
+    r"classification|tag|annotation)\b",
+    rf"\b(?:i|we) (?:am|was|were|have|had|need|must|should|are|'m|"
+    rf"ought) (?:\w+ )?(?:to )?{JUSTIFY} {GAP}{{0,3}}(?:why|{META})\b",
+    r"\b(?:i|we)(?: am|'m| have| had| was| need| must| should| ought| only| just| merely)+ (?:bound |obliged |"
+    r"forced |meant |\w+ly )?(?:to )?"
+    rf"{DEFEND} {GAP}{{0,4}}{LABEL}\b",
+    rf"\b(?:had (?:i|we) not|if (?:i|we) (?:had not|hadn't)|(?:i|we) (?:had not|hadn't)) (?:already |"
+    rf"just )?(?:been {TOLD}|known|heard|"
+    r"read|learn\w+)\b",
+    rf"\b(?:they|someone|somebody|others|people|humans?|experts?|person|viewers?|colleagues?|whoever \w+) (?:has |"
+    rf"have |had |already |"
+    rf"who |\w+ly )*(?:{SAYS}|{MARKED}|decided|judged|agreed) {GAP}{{0,6}}{LABEL}\b",
+    rf"\b(?:my|our|the) (?:task|job|aim|goal|duty|role|assignment|work|mission) (?:here |now |thus )?(?:is|was|"
+    rf"being|remains) "
+    rf"(?:\w+ )?(?:to )?{JUSTIFY}\b",
 )
-_WHAT = (
-    r"(?:what|whether|which (?:of|class|category|label|one|answer|it|activity|event)|who|the (?:\w+ )?(?:class|"
-    r"category|label|activity|"
-    r"event|action|answer|content)|anything|something|how to (?:classify|label)|with (?:any )?certainty|for (?:sure|certain)|"
-    rf"(?:this|the) {_MEDIUM})"
+_KNOWN = (
+    rf"\b{KNOWING} (?:that |of |about |the |it |this |for |in |which |what |full |well |its |to |be |how )+(?:\w+ )?"
+    rf"(?:{META}|{CLIP}|is|was|{LABEL})\b(?!.*\bnot to\b)",
+    rf"\b{KNOWING} {GAP}{{0,6}}{LABEL}\b",
+    rf"\b(?:is|was|being|are|been) (?:already )?known {GAP}{{0,4}}{LABEL}\b",
+    rf"\bit (?:is|was|has been|had been|being) (?:\w+ )?(?:{NOW}|settled|given|determined|decided|established|"
+    rf"understood|a given)"
+    rf" {GAP}{{0,3}}that (?=.*(?:{LABEL}|{META}|\b{CLIP}\b))",
+    rf"\b(?:{LABEL}|{META}) (?:is|was|being|stands|has been) (?:\w+ )?(?:a given|given|a fact|a premise|a foregone|"
+    rf"a fixed|a known|"
+    r"taken for granted|undisputed from the|on (?:record|file)|settled before|the premise|the starting point)\b",
+    rf"\b(?:as|for) (?:a )?given\b(?=[,.;]|$| that)|\b(?:premise|presupposition|starting point|assumption|foregone)\b"
+    rf"(?=.*(?:{LABEL}|{META}))",
+    rf"\b(?:given|granted|provided|seeing|considering|assum\w+|suppos(?:ing|e)|presum\w+|presuppos\w+|accepting|"
+    rf"since|because|as) "
+    rf"(?:the fact )?(?:that )?(?:it|this|{GAP}{CLIP}|{GAP}{META}) (?:is|was|belongs|has|counts|shows|"
+    rf"has been) {GAP}{{0,4}}"
+    rf"(?:{MARKED}|meant|supposed|known) {GAP}{{0,4}}{LABEL}\b",
+    rf"\b(?:given|granted|assuming|presuming|presupposing|accepting|knowing) (?:the fact )?(?:that )?(?:it|this|"
+    rf"{GAP}{{1,2}}(?:{CLIP}|"
+    rf"{META})) (?:is|was|belongs|has|counts|shows) {GAP}{{0,4}}{LABEL}\b",
+    rf"\b(?:supposed|meant|expected|required|intended|bound|known|said|stated|reported|declared|certified|understood|"
+    rf"wanted|confirmed) (?:to|as|for) {GAP}{{0,6}}{LABEL}\b",
+    r"\b(?:has|have|had|have) (?:already |previously |\w+ly )?been (?:confirmed|established|verified|determined|"
+    r"decided|settled|"
+    r"given|stated|announced|disclosed|specified|fixed|agreed) (?:\w+ )?that\b",
 )
-_CLASS = (
-    r"(?:what (?:happens|is happening|takes place|is taking place|is going on|goes on|occurs|is shown|is done|the|it)|which|"
-    r"the (?:\w+ )?(?:class|category|label|activity|event|answer)|(?:this|the) (?:video|clip|footage))"
+_PLACED = (
+    rf"(?<!\bi )(?<!\bwe )(?<!\bbe )(?<!\bget )\b{FILED} {GAP}{{0,5}}{LABEL}\b",
+    rf"\b(?:has|have|had|having|was|were|been|already|previously|officially|got|came|comes|come|formerly|originally|"
+    rf"initially) "
+    rf"(?:\w+ )?(?:\w+ )?{MARKED},? {GAP}{{0,6}}{LABEL}\b",
+    rf"(?<!\ba )(?<!\ban )(?<!\bthe )(?<!\bthis )\b{LABEL} (?:which |that |it |what |as |here )*(?:was|were|"
+    rf"has been|had been|having been|"
+    rf"being|got|is what (?:\w+ )?(?:was|were|is)) (?:\w+ )?(?:\w+ )?(?:{FILED}|{NOW}|assigned|chosen|named|"
+    rf"decided|expected)\b",
+    rf"\b(?:with|having) {GAP}{{0,4}}{LABEL} {GAP}{{0,3}}(?:{GIVEN}|in mind|at hand|in hand)\b",
+    rf"\b(?:reasons?|grounds?|why|explains|accounts for|explanation|explaining|rationale) {GAP}{{0,5}}(?:{LABEL}|"
+    rf"{META}|{CLIP}|it|"
+    rf"this|they|its) {GAP}{{0,4}}(?:{MARKED}|carr(?:y|ies|ied)|bears?|bore|received|wears|gets|got)\b",
+    rf"\b(?:carries|carry|bears?|bore|wears|received|holds|sports|got|runs under|"
+    rf"goes by) {GAP}{{0,3}}(?:{META} {GAP}{{0,2}}"
+    rf"{LABEL}|label|tag|designation)\b",
+    rf"\bto {JUSTIFY} {GAP}{{0,2}}(?:how and )?why {GAP}{{0,5}}(?:{META}|{LABEL}|{CLIP})\b",
+    rf"\bto (?:justify|support|defend|explain|confirm|back up|reach|arrive at|match|motivate|substantiate|"
+    rf"account for|vindicate|"
+    rf"corroborate|rationali[sz]e|argue for|argue) (?:for )?(?:the|this|that|its|my) (?:\w+ )?{META}\b",
+    rf"\b{ADJECTIVE} (?:\w+ )?(?:marking|identification|naming)\b",
+    rf"\b(?:wants?|insists? on|demands?|expects?|looking for|hear|asks? for|asked for) {GAP}{{0,4}}{LABEL}\b(?= *$|"
+    rf"[,.])",
+    rf"\b(?:ask(?:s|ed|ing)|asks|request(?:ed|s)|told|instruct\w+|requir\w+) (?:me |us |one )?(?:why|for reasons|"
+    rf"for the reasons|"
+    rf"to {JUSTIFY}) {GAP}{{0,6}}(?:{LABEL}|{META}|{CLIP})\b",
 )
-_POOR = r"(?:dark|blurr?(?:y|ed)|grainy|unclear|short|noisy|poor|small|bad|low|distant|pixelated|bright|vague|corrupt(?:ed)?)"
-REFUSALS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"\b(?:i|we)\s*{_UNABLE}(?: \w+)?? {_SAYING}\b",
-        r"\b(?:i'm|i am|we are|we're)? ?(?:very |so |really )?sorry\b|\bapolog(?:y|ies|i[sz]e)\b|\bi regret\b",
-        r"\b(?:as|being|i am|i'm) (?:just |only )?an? (?:ai|artificial|(?:large )?language|machine|text)\b|"
-        r"\blanguage model\b",
-        r"\b(?:my|our) (?:own )?(?:abilit(?:y|ies)|capabilit(?:y|ies)|competence|powers|knowledge|guidelines|"
-        r"polic(?:y|ies))\b",
-        rf"\bno (?:\w+ )?{_MEDIUM} (?:\w+ )?(?:was|were|is|are|has|have|could|can|came)\b[^.]*"
-        r"\b(?:attached|provided|given|included|uploaded|available|supplied|shared|loaded|received|sent|opened|there|"
-        r"arrived?|through)\b",
-        rf"\bthere (?:is|are|was|were) no (?:\w+ )?{_MEDIUM}"
-        r"(?: (?:\w+ )?(?:that|which|to|for|i|attached|provided|available|here|included)|$|[.,])",
-        rf"\b{_MEDIUM} (?:\w+ )*?(?:is|are|was|were|did|does|do|has|have|could|can|seems?)(?: not|n't|not)(?: \w+)?? "
-        r"(?:attached|load(?:ed)?|available|accessible|provided|open(?:ed)?|included|received|viewable|displayed)\b",
-        rf"\b(?:im|not )possible (?:for me )?to (?:\w+ )?(?:tell|say|determine|decide|know|identify|judge|classify|"
-        rf"answer|name)"
-        rf"(?: \w+)?? {_WHAT}",
-        rf"\b(?:hard|difficult) (?:for me )?to (?:tell|say|determine|decide|know|judge|classify) {_CLASS}",
-        r"\b(?:not enough|insufficient|too little|lacks?(?: of)?(?: sufficient| enough| the)?|not (?:have )?sufficient) "
-        r"(?:\w+ )?(?:information|context|details?|data|visual|evidence to)\b",
-        r"\b(?:need|require|lack|without)s? (?:more|further|additional|clearer|better|the necessary)? ?"
-        rf"(?:context|information|details|{_MEDIUM} (?:to|before|in order)|clarification)\b",
-        rf"\btoo (?:\w+ )?(?:dark|blurr?(?:y|ed)|grainy|unclear|short|noisy|poor|small|bad|low|distant|pixelated|"
-        rf"bright|vague|"
-        rf"corrupt(?:ed)?)(?: \w+)?? (?:to|for (?:me|us|anyone) to) (?:\w+ )?"
-        rf"(?:say|tell|see|determine|decide|identify|make out|recogni[sz]e|judge|know|describe|classify|"
-        rf"be \w+) ?(?:{_WHAT}|$|[.,])",
-        r"\b(?:question|class|category|label|answer|activity|video|clip|event|task|request|classification|this|it|action|"
-        r"content) (?:\w+ )?(?:can ?no|can'|could(?: no|n'))t be (?:\w+ )?(?:answered|determined|decided|classified|"
-        r"identified|"
-        r"established|told|judged|analy[sz]ed|assigned|processed|fulfilled|completed|inferred|chosen|derived)\b",
-        rf"\b(?:unclear|not clear|unknown|uncertain|not certain|not sure|unsure|no idea)(?: to me| for me)?(?: of|"
-        rf" as to)? {_CLASS}",
-        r"\bi(?: am|'m) (?:\w+ )?(?:not sure|unsure|uncertain|not comfortable|uncomfortable|not allowed|not permitted|"
-        r"only guessing)\b",
-        r"\bi (?:have|had|see|find|received|was given|got) (?:no|nothing|neither)\b",
-        r"\b(?:please|kindly|could you|can you|would you) (?:\w+ )?(?:provide|upload|share|attach|send|give|supply|"
-        r"try|clarify|"
-        r"describe|submit|check|tell me)\b",
-        r"\b(?:any|my|this|every|an|the) answer (?:\w+ )?(?:would|will|is|can|could|may) (?:only |just |merely |then )?be "
-        r"(?:\w+ )?(?:a |an )?(?:\w+ )?(?:guess|speculation|arbitrary|random)|\b(?:pure|mere|wild|random|blind|"
-        r"just a|only a) "
-        r"(?:guess|speculation)(?:ing|es|work)?\b|\b(?:at random|randomly)\b[^.]*\b(?:class|label|answer|pick|choose|"
-        r"choice|guess)|"
-        r"\b(?:pick|choose|select|guess|answer|take)\b[^.]*\bat random\b|\bwithout any (?:evidence|basis|grounds)\b",
-        r"\b(?:my )?(?:best |only )?guess (?:is|would|without)\b|\bi(?: am|'m|'ll| will| can only| would| have to| must) "
-        r"(?:just |only |simply )?(?:guess|speculat\w+|guessing)\b",
-        r"(?:\bnot|n't|\bnor) (?:(?:have|provide|contain|offer|give|show|hold) )?(?:enough|sufficient) (?:\w+ )?"
-        r"(?:information|context|details?|data|evidence|clues?|material)\b",
-        rf"\btoo (?:\w+ )?{_POOR} for (?:an?|any|me|the) (?:\w+ )?(?:decision|judge?ment|classification|answer|statement|"
-        r"description|conclusion|identification|assessment|analysis)\b",
-        rf"\b(?:{_MEDIUM}|quality|resolution|lighting|light|material)\b[^.]*(?:\bnot|n't) (?:\w+ )?"
-        r"(?:clear|sharp|good|long|bright|detailed|visible|high) enough\b",
-        r"\bi (?:(?:do not|don't|cannot|can't) (?:really |actually )?know|(?:will not|won't|refuse|decline|(?:would |'d )?"
-        r"(?:prefer|rather) not)|(?:have|see) no (?:way|means|idea|clue|possibility|basis|access))\b|"
-        r"\bi'd (?:prefer|rather) not\b",
-        r"\b(?:nothing|little|no more) (?:\w+ )?(?:can|could|may) be (?:said|stated|concluded|told|determined|inferred)\b|"
-        r"\bno (?:\w+ )?(?:description|statement|answer|judge?ment|decision|classification|conclusion|assessment|analysis|"
-        r"determination|verdict) (?:\w+ )?(?:is|can|could|was|will|would)\b",
-        r"^(?:unable|cannot|can't|can not|not able|impossible|not possible|no way) (?:\w+ )?(?:\w+)?",
-        rf"\b(?:{_MEDIUM}|quality|resolution|lighting|light|darkness|training|programming|rules|polic(?:y|ies)|"
-        rf"guidelines|design|angle)\b"
-        r"[^.]*(?:\b(?:does|do|did) not|(?:does|do|did)n't) (?:\w+ )?(?:allow|permit|let|enable|suffice|support|"
-        r"make it possible)\b|"
-        r"\b(?:prevents?|keeps?|hinders?|stops?) (?:me|us) from\b|\bmakes? it impossible (?:for me )?to (?:say|tell|"
-        r"determine|decide|judge)\b",
-        r"\b(?:you|the user|it) (?:have|has|did|had)(?: not|n't) (?:\w+ )?(?:sent|send|attach(?:ed)?|provided?|"
-        r"uploaded?|shared?|given?|"
-        r"includ(?:ed?))\b",
-        rf"\b(?:more|further|additional|better|clearer|sharper) (?:\w+ )?(?:{_MEDIUM}|information|context|details|"
-        rf"resolution|views?) "
-        r"(?:\w+ )?(?:be|is|are|were|was) (?:\w+ )?(?:needed|required|necessary|helpful)\b",
-        r"\b(?:cannot|can't|can not|could not|couldn't) be (?:\w+ )?(?:said|told|determined|decided|"
-        r"established) (?:with|what|which|whether|for)\b",
-        r"\b(?:against|violates?|not in line with) (?:\w+ )?(?:polic(?:y|ies)|guidelines)\b|\bfor privacy reasons\b",
-    )
+_SOURCED = (
+    rf"\b(?:the|this|my|our|that) (?:\w+ )?{SOURCE} (?:(?:of|for|to|on|about|with|"
+    rf"behind) {GAP}{{1,3}}(?:\w+ )?)?(?:itself |already |"
+    rf"has |had |have |\w+ly |also |which |that |being |here )*{SAYS}\b(?=.*(?:{LABEL}|{META}))",
+    rf"{LABEL}.*\b(?:the|this|my) (?:\w+ )?{SOURCE} (?:{SAYS}|refers? to|means|has in mind|alludes? to|is about|"
+    rf"speaks? of|is after|"
+    r"has|had|insists)\b",
+    rf"{LABEL} {GAP}{{0,3}}(?:in the (?:question|task|prompt|request)|mentioned|referred to|asked (?:about|for|"
+    rf"after)|spoken of)\b|"
+    rf"\b(?:mentioned|announced|promised|aforementioned|stated|specified|advertised|requested|alleged) {LABEL}\b",
+    rf"\b(?:information|word|news|message|statement|remark|claim|notice|indication|announcement|assurance|knowledge|"
+    rf"declaration|"
+    rf"instruction|tip) that (?:\w+ )?{GAP}{{0,5}}{LABEL}\b",
+    rf"\b(?:written|stated|noted|printed|stands?|said|says|given|reads?|entered) (?:\w+ )?(?:above|beneath|below|"
+    rf"beside|next to|alongside|under|"
+    rf"over|with|at the top of) (?:the |this )?{CLIP}\b|\b(?:officially|reportedly|allegedly|on paper|by decree|"
+    rf"formally)\b(?=.*{LABEL})",
+    rf"{LABEL} {GAP}{{0,3}}(?:has to|must|should|is to|needs to|had to) (?:come out|result|be (?:justified|"
+    rf"explained|shown|reached|argued))",
+    rf"\b(?:in|by|from|per|under|following|with|to|via|through) (?:the|my|our|this) (?:\w+ )?(?:prompt|"
+    rf"instructions?|question|task|"
+    rf"request|brief|briefing|user|input|assignment|specification|file ?name|caption|title|message|query|"
+    rf"task description)\b"
+    rf"(?! of)(?=.*(?:{LABEL}|{META}|,)|$)",
+    rf"\b(?:{GIVEN}|{KNOWING}|follows|taken|clear|read|stands|written) {GAP}{{0,3}}(?:in|by|from|per|with|to|via|"
+    rf"through) (?:the|my|"
+    rf"our|this) (?:\w+ )?{SOURCE}\b(?=.*(?:{LABEL}|{META}))",
+    rf"(?:{LABEL}|\b{META}\b).*\b{GIVEN} {GAP}{{0,3}}(?:in|by|from|per|with|to|via) (?:the|my|our|"
+    rf"this) (?:\w+ )?{SOURCE}\b",
+    r"\bthe prompt\b|\bmy (?:instructions?|prompt|briefing|brief|orders)\b",
+    r"\b(?:the|this|that|a|our|my|any|one) (?:\w+ )?(?:hints?|tip-off|pointer)\b(?! (?:of|at)\b)|\b(?:as|was|were|"
+    r"been) hinted\b(?! at)|"
+    r"\bhints? (?:given|provided|says?|said|tells?|indicat\w+|states?|suggests?|was|above|in the)\b",
+    r"\b(?:information|info|notes?|remarks?|details?|text|comments?|captions?|descriptions?|clues?|tips?|pointers?|"
+    r"statements?|"
+    r"indications?|particulars|words?) (?:that |which |was |were |has |have |been |had )*(?:accompan\w+|came with|"
+    r"comes? with|supplied|"
+    r"provided|given|received|sent along|attached to (?:the|this) (?:clip|video|file)|enclosed|along with|i (?:was|"
+    r"have|got|had)|"
+    r"about the (?:clip|video)|stated above|we (?:was|were|have|got|had)|at hand|on file)\b",
+    r"\b(?:accompanying|enclosed|supplied|attached|preliminary|advance|inside|additional|background|provided|"
+    r"prior) (?:\w+ )?"
+    r"(?:information|info|notes?|remarks?|text|comments?|captions?|descriptions?|statements?|indications?|knowledge|"
+    r"hints?)\b",
+    r"\bwhat (?:i|we) (?:was|were|have been|had been|am|are) (?:\w+ )?(?:told|given|asked|instructed|supplied)\b",
+    r"\bas (?:i |we |it |was |is |were |had been |has been |has |been |already |\w+ly |you )*(?:given|stated|"
+    r"specified|told|informed|"
+    r"instructed|indicated|provided|labell?ed|annotated|disclosed|revealed|communicated|mentioned above|noted above|"
+    r"supplied|"
+    r"(?:\w+ )?beforehand|(?:\w+ )?in advance)(?= *$|[,.])",
+    rf"\bas (?:i |we |it |was |is |were |had been |has been |has |been |already |\w+ly )*(?:{GIVEN}) (?:as |with |"
+    rf"under |by the |in the |"
+    rf"for |to be |being )*{LABEL}\b",
+)
+_FITS = (
+    rf"\b{FITTING} (?:the|this|its|my|that|our) (?:\w+ )??(?:label|classification|designation|tag|verdict|solution|"
+    rf"answer|labell?ing|"
+    rf"prompt|hint|instructions?|specification|file ?name|title|caption|question|task)s?\b",
+    rf"\b{CONFIRMING} (?:the|its) (?:class )?(?:label|tag|designation|labell?ing)\b",
+    r"\b(?:its|the (?:video|clip|recording|footage)'s|this (?:video|clip)'s) (?:\w+ )?(?:label|annotation|tag|"
+    r"designation|"
+    r"classification|category|class)\b|\b(?:label|tag|classification|category|class|"
+    r"designation) (?:\w+ ){0,3}?(?:of|to|for|on|with) "
+    r"(?:the|this) (?:video|clip|recording|footage|file)\b(?! (?:is|can|must|should|could|would))",
+    rf"\b(?:the|this|that|a|its) (?!{BEST} )(?:\w+ )?(?:label|tag)(?: of| is| was|,| reads|"
+    rf" says)? (?:\w+ )?{LABEL}\b",
+    rf"\b(?:the|this|its) (?:class )?(?:label|tag|designation) (?:\w+ )?(?:{SAYS})\b",
+    r"\b(?:gives?|gave|giving|reveal\w*|disclos\w+|betray\w*|leak\w*|divulg\w+) (?:away )?(?:us |me )?(?:the|"
+    r"its) (?:\w+ )?(?:answer|label|"
+    r"class|category|solution)\b",
 )
 
-_K = (
-    r"(?:labels?|class(?:es)?|categor(?:y|ies)|annotations?|answer|classification|ground[- ]truth|tags?|designation|verdict|"
-    r"solution|labell?ing|assignment|result|outcome|decision)"
+_BESIDE = (  # words of giving and of knowing anywhere beside a class name
+    rf"^(?=.*{LABEL})(?=.*\b(?:as (?:demanded|requested|instructed|told)|handed down|announced|supplied|provided|"
+    rf"stated|specified|disclosed|"
+    r"revealed|for granted|taken as read|prescribed|dictated|communicated|predetermined|preordained|"
+    r"undisputed|experts?|"
+    r"i happen to know|i (?:had |have )?heard|(?:having|have|had|i) read|arrived with|(?:came|comes) with|passed on|"
+    r"in advance|beforehand|ahead of time|"
+    r"(?:it|they) (?:says?|said|reads?)|the (?:key|solution|answer|file|folder|title|name|caption|task|question|"
+    r"sheet|list|note|entry|heading|"
+    r"header|record|tag) (?:\w+ )?(?:says?|said|reads?|gives?|gave|names?|states?|has|had|is called|goes)|(?:top|"
+    r"head|bottom|end) of the (?:task|page|"
+    r"prompt|question|message|text|sheet|form)|(?:file|folder|directory|clip|video)(?:'s)? (?:name|title|caption|"
+    r"heading)|with the note|"
+    r"all that (?:is left|remains|i have to do)|assignment of|looking for what makes|i would not question|"
+    r"cannot be questioned|"
+    r"not (?:for me )?to (?:question|doubt|dispute))\b)(?!.*\b(?:definition|rule|criteri\w+|description)\b)",
+    rf"^(?=.*\b(?:{META})\b)(?=.*\b(?:handed down|handed over|handed to|was announced|were announced|arrived with|"
+    rf"came with|comes with|taken as read|"
+    r"for granted|came from (?:an|the|some)|comes from (?:an|the|some)|i happen to know|i was)\b)",
+    r"\bwhat (?:was|were|is|had been|has been) (?:announced|given|stated|specified|told|supplied|indicated|"
+    r"communicated|disclosed|said above)\b(?! by)",
+    r"\b(?:were it not|if not|if it were not|but) for the (?:label|tag|hint|note|classification|annotation)\b|"
+    r"\bthe (?:label|classification|annotation|designation) (?:cannot|can't|must|will|is not|can hardly|leaves?|"
+    r"settles|forces|makes|obliges|tempts) "
+    r"(?:\w+ )?(?:be (?:wrong|right|trusted|doubted|correct)|wrong|no|it|me|one|us|to)\b",
 )
-_SOURCE = (
-    r"(?:prompt|task(?: description| statement)?|instructions?|question|annotations?|annotators?|ground[- ]truth|metadata|"
-    r"data ?set|gold standard|user|questioner|assignment|labell?ers?|input text|text above|brief(?:ing)?|hints?)"
-)
-_SAYS = (
-    r"(?:says?|said|states?|stated|gives?|gave|indicates?|indicated|tells?|told|specif(?:y|ies|ied)|mentions?|mentioned|"
-    r"calls?|labels?|lists?|names?|names?|requires?|suggests?|suggested|implies|implied|confirms?|declares?|"
-    r"reveals?|revealed|"
-    r"shows?|provides?|provided|marks?|wants?|reads|claims?|notes?|classifies|demands?|has it|points? to)"
-)
-_GIVEN = (
-    r"(?:given|provided|supplied|stated|specified|assigned|pre-?set|pre-?defined|pre-?determined|pre-?assigned|expected|gold|"
-    r"correct|indicated|aforementioned|existing|reference|target|desired|required|intended|official|already known|"
-    r"attached|associated|aforesaid|prescribed|recorded|annotated|above-mentioned|suggested|true)"
-)
-_TOLD = r"(?:told|informed|instructed|advised|notified|assured|made aware|hinted|tipped off|let know)"
-_AHEAD = (
-    r"(?:beforehand|in advance|a priori|ahead of time|from the (?:start|outset|beginning)|up front|earlier|previously|"
-    r"(?:stated |given |mentioned |named )?above|to (?:me|us)|"
-    r"(?:in|by|with|from) (?:the|this|my|our|your) (?:prompt|tasks?|instructions?|question|input|hint|request|user|"
-    r"annotations?|data ?set))"
-)
-_MARKED = (
-    r"(?:identified|labell?ed|classified|marked|categori[sz]ed|annotated|tagged|designated|assigned|confirmed|flagged|listed|"
-    r"declared|deemed|specified|described|recorded|registered|stated|given|called|reported|named|filed|rated|put down)"
-)
-_SUBJECT = rf"(?:{_MEDIUM}|it|this|that|sequence|event|activity|they|sample|example|case)"
-_PHYSICAL = re.compile(
-    r"\b(?:an?|one|each|every|no|white|paper|another) (?:\w+ )?label\b|\blabels? (?:on|of a|at the)\b", re.IGNORECASE
-)
-_BARE_LABEL = (
-    r"\b(?:according to|as per|per|based on|consistent with|in line with|in keeping with|in accordance with|"
-    r"in agreement with|"
-    r"agree(?:s|ing)? with|match(?:es|ing)?|confirm(?:s|ing)?|support(?:s|ing)?|justif(?:y|ies|ying)|as|by|following|from|"
-    r"given|since|because|trust(?:ing)?|knowing|in view of|in (?:the )?light of|due to|fits?|explains?|with) the "
-    r"(?:class )?label\b|\bthe (?:class )?label (?:already )?(?:says|suggests|indicates|states|tells|implies|confirms|"
-    r"requires)\b(?!\s*(?:[.,;:]\s*)?$)"
+
+# A rule needs a class name or one of these.
+_TRIGGER = re.compile(
+    rf"{LABEL}|\bwhat (?:was|were|is|had|has)\b|\b(?:i|we|us|me|you|my|our|your|{META}|{LOOSE}|label\w*|classif\w+|"
+    rf"annot\w+|ground|meta\w*|data\w*|"
+    r"gold\w*|known|knowing|aware|knowledge|foreknowledge|forewarned|informed|told|prompt|instruct\w*|question|tasks?|request|hint\w*|"
+    r"tip\w*|pointer|information|"
+    r"info|notes?|remarks?|details?|text|comments?|captions?|clues?|statements?|indications?|particulars|given|"
+    r"stated|specified|"
+    r"disclosed|confirmed|established|determined|decided|settled|premise|presupposition|assum\w+|presum\w+|files?|"
+    r"input|brief\w*|user|beforehand|in advance|a priori|spoilers?|raters?|coders?|sheet|to be|written|stands|"
+    r"preclassified)\b"
 )
 
 
-def refusal(text: str) -> str | None:
-    """The phrase with which the writer says that it cannot or will not answer, has no video, or guesses."""
-    for sentence in sentences(unquoted(text)):
-        sentence = sentence.replace("’", "'")
-        for pattern in REFUSALS:
-            if found := pattern.search(sentence):
-                return found.group(0)
-    return None
-
-
-def _more_leaks(named: str) -> tuple[str, ...]:
-    return (
-        r"\b(?:labels?|classification|annotation|ground truth|category|tag) (?:\w+ )?(?:given|provided|supplied|"
-        r"stated|assigned|"
-        r"specified|indicated)\b|\banswer (?:given|provided|supplied|stated)\b",
-        rf"\b(?:the|this|a|its|that) (?:\w+ )?(?:label|tag)(?: of| is| was|,)? [\"']?(?:{named})",
-        rf"\b{_K} (?:has|had) (?:already |previously |\w+ly )?been (?:given|provided|stated|supplied|specified|"
-        rf"fixed|set|named|mentioned|"
-        r"assigned|made|chosen|disclosed|revealed|established|confirmed|indicated|announced|settled|decided)\b",
-        r"\bannotat(?:ors?|ions?)\b|\b(?:answer|solution) (?:key|sheet)\b",
-        r"\b(?:the|a|this|my|our) (?:clue|tip|pointer|information|info|specification|remark|note) (?:supplied|given|"
-        r"provided|received|above|"
-        r"(?:that )?(?:i|we) (?:received|got|have|had|was|were))\b|\bwhat (?:i|we) (?:was|were|have been|"
-        r"had been) (?:told|given)\b",
-        r"\b(?:my|our|the) (?:task|job|aim|goal) (?:here )?is to (?:explain|justify|support|argue|show|find reasons|"
-        r"say why|describe why)\b",
-        r"\b(?:with|from|having|in) (?:the |my |our )?(?:prior |previous )?knowledge (?:that|of the (?:label|class|"
-        r"answer))\b",
-        rf"\b{_K} (?:to|of|as) (?:{named}) (?:was|is|has been) (?:\w+ )?(?:made|given|fixed|known|done|set|decided)\b",
-        r"\bit (?:is|was|has been|had been) (?:\w+ )?(?:stated|given|specified|said|confirmed|indicated|settled|"
-        r"reported|declared|established|"
-        rf"told|mentioned|disclosed) (?:\w+ )?that (?:the|this|it)\b|\b(?:is|was) known that (?:the|this) {_MEDIUM}\b",
-        r"\b(?:in|by|from|to|per) the (?:prompt|instructions?|question|task description|input text|"
-        r"request)\b(?! of)|\bthe prompt\b(?=[,.;]|$)",
-        r"\bas (?:was |is |were |i was |we were )?(?:indicated|stated|given|specified|provided|instructed|told|"
-        r"informed|required|labell?ed|"
-        r"annotated|prescribed|requested|announced|disclosed)(?=[,.;]|$)",
-        rf"\b(?:already|previously|beforehand|officially) (?:been )?{_MARKED} (?:\w+ )?(?:{named})",
-        r"\b(?:start(?:s|ing)?|begin|work(?:ing)?|go(?:ing)?) from the (?:fact|premise|assumption)\b|\b(?:as|"
-        r"for) (?:a )?given\b(?=[,.;]| that)",
-        rf"\b(?:given|granted|provided) (?:the fact )?that (?:it|this|the {_MEDIUM}|the {_K}) (?:is|was|belongs|has) ",
-        rf"\b(?:since|because|as) the (?:\w+ )?{_K} (?:is|was|reads|says) [\"']?(?:{named})",
-    )
+@lru_cache(maxsize=1)
+def _rules() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(rule) for rule in (*_ALWAYS, *_WRITER, *_KNOWN, *_PLACED, *_SOURCED, *_FITS, *_BESIDE))
 
 
 @lru_cache(maxsize=64)
-def _leaks(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    one = label_pattern(labels) or "(?!)"
-    named = rf"(?:(?:as|to be|to|with|under|of|being) )?(?:class |an? |the |the class |the label |\W)*(?:{one})\b"
-    patterns = (
-        rf"\b{_GIVEN} (?:class )?{_K}\b(?! (?:to|of (?:the|a|this|these) (?!video|clip|foot|scene|rec)|on (?:the|a)))",
-        r"\b(?:the|this|that|a|your|our|my|any) (?:\w+ )?hints?\b(?! (?:of|at)\b)|\b(?:as|was|were|been) hinted\b(?! at)|"
-        r"\bhints? (?:given|provided|says?|said|tells?|indicat\w+|states?|suggests?|was|above)\b",
-        rf"\b(?:we|i|us)(?: are| am| were| was| have been| had been|'ve been|'re|'m)? (?:already |just |"
-        rf"explicitly )?{_TOLD}\b",
-        rf"\b(?:we|i) (?:are|am|were|was|have been|had been) (?:already )?given (?:the|a|this|its) (?:\w+ )?{_K}\b",
-        r"\b(?:was|were|am|are|been) asked to (?:explain|justify|support|argue|find reasons|show|describe) (?:why|"
-        r"that|the|how|for)\b",
-        rf"\b(?:the|this|our|my|your) {_SOURCE} (?:itself |already |explicitly |clearly )?{_SAYS}\b",
-        r"\b(?:according to|as per|per|based on|in line with|consistent with|agree(?:s|ing)? with|in accordance with|"
-        r"match(?:es|ing)?|"
-        r"confirm(?:s|ing)?|support(?:s|ing)?|in agreement with|in keeping with|from|by|as) (?:the|this|its|my|our|"
-        r"your) (?:\w+ )?"
-        r"(?:annotations?|ground[- ]truth|prompt|hint|instructions?|annotators?|gold standard|metadata)\b",
-        r"\bground[- ]truth\b",
-        rf"\b{_K} (?:\w+ )?(?:is|was|are|were|has been|had been)? ?(?:\w+ )?(?:given|provided|stated|supplied|known|"
-        rf"specified|fixed|"
-        rf"set|named|mentioned|assigned|made|chosen|disclosed|revealed|established)(?: \w+)? {_AHEAD}\b",
-        rf"\b{_K}\b[^.;]{{0,40}}\b(?:beforehand|in advance|a priori|ahead of time|stated above|given above|"
-        rf"mentioned above|named above)\b",
-        rf"\b{_K} (?:i|we) (?:was|were|am|are|have been|had been) (?:given|told|shown|provided|assigned)",
-        rf"\bas (?:already |was |is |has been )*(?:mentioned|stated|indicated|noted|given|specified|provided|known|"
-        rf"named|announced|required|"
-        rf"requested|disclosed) (?:above|beforehand|in advance|{_AHEAD})\b",
-        rf"\b(?:knowing|aware) (?:that )?(?:the|this|it|of the) (?:\w+ )?(?:{_K}|{_MEDIUM}|is|to be)\b|"
-        rf"\bknowing (?:the|its) (?:\w+ )?{_K}\b",
-        r"\b(?:we|i) (?:already|do|now) know\b|\b(?:as|since|because|given that) (?:we|i) (?:already )?kn[eo]w\b|"
-        r"\bit (?:is|was) (?:already|previously) (?:known|established|clear|given|settled|decided|determined)\b",
-        rf"\b(?:is|was|being|are) (?:already )?known {named}",
-        rf"\b{_SUBJECT}(?: itself)? (?:has|have|had|was|were)(?: been)?(?: \w+ly| already|"
-        rf" beforehand)? {_MARKED} (?:\w+ly )?(?:{named})",
-        r"\bhas (?:already |previously )?been (?:confirmed|established|verified|determined|decided|settled|given) that\b",
-        rf"\bwhy (?:it|this|that|the \w+|they)(?: \w+)? (?:is|was|has been|had been|were|are|got|carries|bears|"
-        rf"received)(?: \w+ly| already)? "
-        rf"(?:{_MARKED}|the (?:label|tag|class))\b",
-        rf"\b(?:supposed|said|known|stated|reported|declared|required|expected|confirmed|certified) (?:to be|as) (?:{named})",
-        rf"\bto (?:justify|support|defend|explain|confirm|back up|reach|arrive at|match) (?:the|this|that|its|"
-        rf"my) (?:\w+ )?{_K}\b",
-        rf"\bassum(?:e|ed|ing) (?:that )?(?:the|this) (?:\w+ )?(?:label|answer|annotation|tag|{_MEDIUM} (?:is|"
-        rf"to be) (?:{named}))",
-        rf"\b(?:existing|prior|earlier|previous|original|initial|assigned|official|given|provided) (?:\w+ )?(?:{_K}|"
-        rf"marking|identification)\b",
-        rf"\b{_K} (?:of (?:this|the) \w+ )?as (?:{named}),? (?:which was |was |is )?(?:made|given|assigned|known|"
-        rf"provided|stated|set|fixed)\b",
-        *_more_leaks(named),
-        r"\b(?:its|the video's|the clip's|this video's) (?:\w+ )?(?:label|annotation|tag|designation)\b",
-        rf"\b(?:labell?ed|annotated|tagged|pre-?classified) (?:{named})",
-        r"\b(?:gives?|gave|giving|reveals?|revealed|disclos\w+) (?:away )?(?:us |me )?the (?:\w+ )?(?:answer|label|class)\b",
-    )
-    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+def _names(labels: tuple[str, ...]) -> re.Pattern[str]:
+    one = label_pattern(tuple(filter(spoken_label, labels))) or "(?!)"
+    return re.compile(rf"[\"'“‘*]?\b(?:{one})\b[\"'”’*]?(?!'?\w)", re.IGNORECASE)
+
+
+def _plain(sentence: str, labels: tuple[str, ...]) -> str:
+    """A sentence as the rules read it: lower case, class names as LABEL, signs but commas as spaces, no labels of things."""
+    named = _names(labels).sub(f" {LABEL} ", sentence).lower().replace("’", "'")
+    spaced = re.sub(r"\s+", " ", re.sub(r"[^\w',;.-]|(?<=\W)'|'(?=\W)", " ", named))
+    return INNOCENT.sub(" thing ", re.sub(r" ,", ",", spaced)).replace("  ", " ").rstrip(" .;,")
 
 
 def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
-    """The phrase that shows that the writer was given the label: a hint, the prompt, an annotation, a fact known before.
+    """The sentence that shows that the writer was given the label: by a hint, the prompt, an annotation, or known before.
 
-    "label" alone counts only where no label of the scene (on a jar, a box) is spoken of; words in quotation marks never do.
+    Words in quotation marks do not count, unless they are a class name.
     """
-    text = unquoted(reasoning).replace("’", "'")
-    bare = () if _PHYSICAL.search(text) else (re.compile(_BARE_LABEL, re.IGNORECASE),)
+    text = unquoted(re.sub(rf"[\"“«]({label_pattern(labels) or '(?!)'})[\"”»]", r"\1", reasoning, flags=re.IGNORECASE))
     for sentence in sentences(text):
-        for pattern in (*_leaks(labels), *bare):
-            if found := pattern.search(sentence):
-                return found.group(0)
+        plain = _plain(sentence, labels)
+        if _TRIGGER.search(plain) and any(rule.search(plain) for rule in _rules()):
+            return sentence
     return None

@@ -6,33 +6,66 @@ from typing import NamedTuple
 
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, words
 
+SHORT = 4  # words before a bare class name ("put briefly, pouring")
 _FILLER = (
-    r"(?:an?|the|class|label|category|clearly|definitely|simply|therefore|thus|hence|just|purely|entirely|best|called|"
+    r"(?:an?|the|class|label|category|clearly|definitely|simply|therefore|thus|hence|just|purely|entirely|best|"
+    r"called|"
     r"considered|"
-    r"classified|described|labelled|labeled|being|really|quite|be|been|as|for|a case of|an example of|an instance of|certainly|"
+    r"classified|described|labelled|labeled|being|really|quite|be|been|as|for|a case of|an example of|"
+    r"an instance of|certainly|"
     r"obviously|indeed|evidently|likely|of|to|it|this|that|any|really|truly|plainly)"
 )
 _REJECT_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bnever|\bcannot|\bneither|\bnor|\bno|\brather than|\binstead of|\bmore than|\bless than|\brul(?:e|"
+    r"(?:\bnot|n't|\bnever|\bcannot|\bneither|\bnor|\bno|\brather than|\binstead of|\bmore than|\bless than|"
+    r"\brul(?:e|"
     r"es|ed|ing) out|"
     r"\bexclud\w+|\breject\w*|\bdismiss\w*|\bunlike|\bfar from|\bdiffer\w* from|\bother than|\bcontradict\w*|"
     r"\bagainst|\bdisprov\w+|"
-    rf"\bhardly|\bdiscard\w*|\beliminat\w+|\bincompatible with|\bwithout)\s+(?:fit |match |meet |suit |"
-    rf"belong to )?(?:{_FILLER}\s+)*[\"'“]?$",
+    rf"\bhardly|\bdiscard\w*|\beliminat\w+|\b(?:in|not )(?:compatible|consistent|reconcilable) with|\bwithout|"
+    rf"\banything but|"
+    r"\bopposite of|\bat odds with|\b(?:conflict|clash)\w* with|\bcontrary to|\bdisqualif\w+|\brefut\w+|\bbeyond|"
+    r"\bbeli\w+|\bdefies|"
+    r"\bstrays? from|\bdepart\w* from|\bdeviat\w+ from|\bfalls? short of|\btoo \w+ (?:for|to be)|"
+    r"\bset(?:ting)? aside|\b(?:were|had|was) "
+    r"(?:it|this|that|the \w+)(?: \w+ly)?(?: been| stayed| remained| counted as)?|\bif (?:it|this|that|"
+    r"the \w+) (?:was|were|had been|had "
+    r"stayed|had remained)|\b(?:nobody|no one|no \w+|none|nothing|few|hardly anyone|never) (?:\w+ )?(?:would|could|"
+    r"can|will|should|speaks?|points?|"
+    r"suggests?|indicates?|supports?|calls?|looks?|makes?) (?:\w+ )?(?:\w+ )?(?:(?:it|this|that|the \w+|for|to|"
+    r"towards?|of) )?|"
+    r"\b(?:no|not|nor|little|nothing|never|n't)\b(?: \w+){0,2}? (?:place|room|part|business|sign|trace|hint|talk|"
+    r"question|mention|evidence|reason|"
+    r"proof|support|case|ground|grounds|instance|example|matter) (?:in|for|of|to (?:say|call it|choose|assume|"
+    r"speak of)))\s*"
+    rf"(?:\s(?:fit |match |meet |suit |belong to )?(?:{_FILLER}\s+)*)?[\"'“]?$",
     re.IGNORECASE,
 )
 _REJECT_AFTER = re.compile(
-    r"^[\"'”]?\s*(?:as (?:a|the) (?:class|answer|label)\s*)?(?:(?:can|could|must|may|has to|is|was) (?:also |"
+    r"^[\"'”]?,?\s*(?:as (?:a|the) (?:class|answer|label)\s*)?(?:(?:can|could|must|may|has to|is|was) (?:also |"
     r"therefore |thus |clearly |"
     r"safely |to )?(?:be )?(?:ruled out|excluded|dismissed|rejected|discarded|eliminated|out of the question|"
+    r"struck off|crossed (?:out|off)|set aside|left out|put aside|forgotten|"
+    r"refuted|discounted|"
     r"impossible|wrong|avoided|"
     r"not\b)|(?:cannot|can't|can not) (?:be|apply|fit|hold)|(?:does|do|did|is|would|could|should|will)(?: not|n't) |"
-    r"would (?:have|need|look|require|involve|be|mean|include|show|take|demand|end|call|imply|contain|presuppose)|drops? out\b|"
-    r"fails\b|is (?:therefore |thus )?(?:wrong|impossible|unlikely|off the table))",
+    r"(?:(?:event|visit|case|clip|scene|situation|recording|day|activity|behaviour|behavior|one|video) )?(?:would|"
+    r"should) (?!be (?:the |a |my )?"
+    r"(?:\w+ )?(?:right|correct|best|fitting|answer|choice|word|term)|fit\b|apply\b|describe\b|call\b.*\bit\b|"
+    r"suit\b|match\b)\w+|drops? out\b|falls? (?:away|through|short|out)\b|it (?:is|was) not\b|it isn't\b|"
+    r"fails\b|is (?:\w+ly |thus |also |then )?(?:wrong|impossible|unlikely|off the table|out\b|excluded|refuted|"
+    r"untenable|unthinkable|inapplicable|"
+    r"inconceivable|something (?:else|different)|another|different|too|a different|no (?:option|match|fit|candidate|"
+    r"choice|possibility|longer))|"
+    r"(?:has|have|needs?|requires?|involves?|calls? for|asks? for|demands?|looks?|means?|takes?|"
+    r"presupposes?) (?:\w+ )?(?:another|different|differently|"
+    r"more than|something (?:else|different|more)|other)\b|aside\b|(?:lacks|misses|contradicts|goes against|clashes|"
+    r"conflicts|falls flat|leaves out|"
+    r"does nothing|is at odds)\b)",
     re.IGNORECASE,
 )
 _AFFIRM_BEFORE = re.compile(
-    r"(?:\b(?:is|are|was|as|makes? (?:it|this|that|the \w+|them)|call(?:ed)? (?:it|this|that|the \w+)|choose|chose|"
+    r"(?:'s|\bdealing with|\bfaced with|\blooking at|\b(?:has to|must|can|may) speak of|\bonly|\bnothing but|\bwords|"
+    r"\b(?:is|are|was|as|makes? (?:it|this|that|the \w+|them)|call(?:ed)? (?:it|this|that|the \w+)|choose|chose|"
     r"pick|select|answer|say|"
     r"conclude|decide (?:on|for|in favou?r of)|settle (?:on|for)|opt for|go (?:with|for)|vote for|belongs? (?:to|in|"
     r"under|with)|fits?|"
@@ -55,14 +88,54 @@ _AFFIRM_AFTER = re.compile(
     r"in (?:the )?(?:end|total|sum|all)|without|with|due)\b)",
     re.IGNORECASE,
 )
+_NAMED_AFTER = re.compile(  # "washing is the word for it"
+    r"^[\"'”]?\s*(?:(?:is|remains|was|makes|seems) (?:\w+ly )?(?:the |my |our |what |a )?(?:\w+ )?(?:word|term|name|"
+    r"answer|class|description|label|category|"
+    r"choice|conclusion|verdict|option|reading|call|match|fit|this is|it is|happens|we see|i see|is shown|"
+    r"applies)\b|(?:describes|captures|covers|sums up|"
+    r"names|suits|matches|fits|explains) (?:it|this|what|the (?:clip|video|scene|recording|event|whole)|all|"
+    r"everything|best)\b|(?:it is|it must be|wins|applies|holds)\b(?! not)|"
+    r"is (?:\w+ly )?(?:right|correct|apt|appropriate|fulfilled|met|the case)\b)",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(  # a negator, and up to the name only words of calling and being
+    r"(?:\b(?:not|never|cannot|no|nobody|nothing|none|neither|nor|hardly|scarcely|wrong|absurd|misleading|mistake|"
+    r"fails?|refuses?|impossible|"
+    r"no longer)|n't)\s(?:(?:an?|the|class|label|category|be|been|is|was|are|has|have|had|to|do|does|did|with|about|"
+    r"it|this|that|what|which|one|i|we|"
+    r"would|could|can|should|must|call|called|calling|speak|speaks|speaking|count|counts|counted|deserve|deserves|"
+    r"anything|everything|something|possibly|really|longer|mean|means|meant|"
+    r"meet|meets|take|taken|name|named|of|for|as|in|into|any|here|here's|at|all|even|remotely|\w+ly|fit|fits|fall|"
+    r"falls|belong|belongs|under|"
+    r"qualify|qualifies|amount|amounts|considered|described|classified|classed|say|think|consider|describe|"
+    r"describes|itself|make|makes|"
+    r"suggest|suggests|support|supports|point|points|indicate|indicates|like|look|looks|sort|kind)\s){0,7}[\"'“]?$|"
+    r"\beverything but (?:an? )?$",
+    re.IGNORECASE,
+)
+_NOTHING_BUT = re.compile(
+    r"\b(?:nothing (?:but|other than|else than|that is not)|none other than|not (?:only|just|merely)|no (?:other|"
+    r"less) than|other than|no doubt)\b",
+    re.I,
+)
+_MISSED = re.compile(  # "for a near miss, I would expect a gap"
+    r"^\W*(?:for|to (?:be|count as|qualify as)|as) (?:an? |the |class )*[\"'“]?$", re.IGNORECASE
+)
+_WANTING = re.compile(
+    r"\b(?:would|should have|expect|lack\w*|miss(?:es|ing)?|absent)\b(?! (?:call|say|"
+    r"choose))",
+    re.IGNORECASE,
+)
 _CLIP_SUBJECT = re.compile(
     r"\b(?:it|this|that|these|clip|video|footage|recording|scene|class|category|situation|event|answer|label|which|i|"
     r"sequence|so|"
-    r"therefore|hence|thus|consequently|overall|conclusion|definition|everything|action|activity|all|choice|we|evidence)\b",
+    r"therefore|hence|thus|consequently|overall|conclusion|definition|everything|action|activity|all|choice|we|"
+    r"evidence)\b",
     re.IGNORECASE,
 )
 _UNREAL = re.compile(
-    r"(?<!\bi )\b(?:would|could|might|if|seems?|looks?|appears?|at first|almost|nearly|unless|whether|though|although|"
+    r"(?<!\bi )(?<!\bone )(?<!\bwe )(?<!\bany )(?<!anyone )(?<!everyone )(?<!everybody )(?<!people )\b(?:would|"
+    r"could|might)\b|\b(?:if|seems?|looks?|appears?|at first|almost|nearly|unless|whether|though|although|"
     r"may|initially|"
     r"think of|resembles?|expected|usually|often|other|otherwise)\b",
     re.IGNORECASE,
@@ -97,9 +170,9 @@ def stance(reasoning: str, labels: tuple[str, ...]) -> Stance:
                 continue
             before, after = sentence[: mention.start()], sentence[mention.end() :]
             clause = re.split(r"[,;]\s", before)[-1]
-            if _REJECT_BEFORE.search(before) or _REJECT_AFTER.search(after):
+            if _rejects(before, after):
                 found.rejected.setdefault(label, sentence)
-            elif _affirms(before, clause, after):
+            elif _affirms(before, clause, after) or (_NAMED_AFTER.match(after) and not _UNREAL.search(clause)):
                 found.affirmed.setdefault(label, sentence)
     return found
 
@@ -107,4 +180,12 @@ def stance(reasoning: str, labels: tuple[str, ...]) -> Stance:
 def _affirms(before: str, clause: str, after: str) -> bool:
     if not _AFFIRM_BEFORE.search(clause) or not _AFFIRM_AFTER.match(after) or _UNREAL.search(clause):
         return False
-    return bool(_CLIP_SUBJECT.search(before)) or not before.strip()
+    briefly = len(before.split()) <= SHORT and before.rstrip().endswith((",", ":"))
+    return bool(_CLIP_SUBJECT.search(before)) or not before.strip() or briefly
+
+
+def _rejects(before: str, after: str) -> bool:
+    if _REJECT_AFTER.search(after) or (_MISSED.search(before) and _WANTING.search(after)):
+        return True
+    denied = _REJECT_BEFORE.search(before) or _DENIED.search(before)
+    return bool(denied and not _NOTHING_BUT.search(before))

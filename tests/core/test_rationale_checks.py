@@ -8,7 +8,8 @@ from rbft_ray.core.prompts import rationale_text
 from rbft_ray.core.rationale_checks import Knowledge, check_rationale, parse_answer
 from rbft_ray.core.rationale_diversity import diversity
 from rbft_ray.core.rationale_form import is_english, other_language, repetition
-from rbft_ray.core.rationale_leak import leak, refusal
+from rbft_ray.core.rationale_leak import leak
+from rbft_ray.core.rationale_refusal import refusal
 from rbft_ray.core.rationale_stance import stance
 from rbft_ray.core.rationale_words import content_stems, sentences, stem
 from rbft_ray.core.schema import Reason
@@ -234,7 +235,7 @@ def test_a_task_in_another_language_is_not_checked_for_english() -> None:
         ("So this is normal.", {"normal"}, set()),
         ("It cannot be normal, so the clip is abnormal.", {"abnormal"}, {"normal"}),
         ("I rule out abnormal because nothing is taken.", set(), {"abnormal"}),
-        ("A normal visit would look different.", set(), set()),
+        ("A normal visit would look different.", set(), {"normal"}),
         ("It looks abnormal at first.", set(), set()),
         ("It would be normal otherwise.", set(), set()),
         ("I would call it normal.", {"normal"}, set()),
