@@ -61,8 +61,8 @@ def show(config: RunConfig, tmp_path: Path, *more: str) -> Result:
 
 
 def candidate(clip: str, text: str, **values: Any) -> dict[str, Any]:
-    """A row of CANDIDATES; columns that are not named are empty."""
-    empty = {field.name: {"string": "", "bool": False, "double": 0.0}.get(str(field.type), 0) for field in CANDIDATES}
+    """A row of CANDIDATES; columns that are not named are null."""
+    empty = dict.fromkeys(CANDIDATES.names)
     return empty | {"id": clip, "label": ODD_LABELS[0], "text": text} | values
 
 
