@@ -90,7 +90,7 @@ class RationalizeConfig(Section):
     replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas at most")
     min_replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas to begin with")
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="GPUs per replica")
-    block_clips: int = Field(8, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
+    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
     requests_in_flight: int = Field(
         256, ge=1, json_schema_extra=NO_EFFECT, description="rationales that a replica writes at a time, about"
     )
