@@ -24,9 +24,10 @@ from rbft_ray.core.prompts import Task
 from rbft_ray.core.rationale_checks import Knowledge, Verdict, check_rationale
 from rbft_ray.core.rationale_peers import judge_by_peers
 from rbft_ray.core.rationale_support import Judging
+from rbft_ray.core.schema import Reason
 
 Judge = Callable[[Sequence[Judging], Sequence[str]], np.ndarray]  # log-probabilities (N, K) of K closings after N turns
-UNSUPPORTED = "unsupported"
+UNSUPPORTED = Reason.UNSUPPORTED.value
 
 REASONS = {  # fault: the reasons that name it; any other rejection counts as caught too
     "no_answer": {"no_answer"},
@@ -120,7 +121,7 @@ def loaded_judge(base: str) -> Judge:
 
     from rbft_ray.demo import BASE_DIR
     from rbft_ray.model.scoring import label_tokens
-    from rbft_ray.model.vlm import best_device, load
+    from rbft_ray.model.vlm import best_device, load, render_prompt
 
     vlm = load(str(BASE_DIR) if base == "demo" else base, dtype="float32", device=best_device())
     tokenizer = vlm.processor.tokenizer
@@ -130,8 +131,7 @@ def loaded_judge(base: str) -> Judge:
         answers = label_tokens(vlm.processor, vlm.end_of_turn, closings)
         out = np.zeros((len(asked), len(closings)))
         for row, (user, begins) in enumerate(asked):
-            turns = [{"role": "user", "content": [{"type": "text", "text": user}]}]
-            prompt = vlm.processor.apply_chat_template(turns, add_generation_prompt=True) + begins
+            prompt = render_prompt(vlm.processor, user, video=False) + begins
             ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
             tokens = [torch.tensor([*ids, *answer]) for answer in answers]
             padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(vlm.model.device)

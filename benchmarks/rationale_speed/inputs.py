@@ -12,7 +12,8 @@ from rbft_ray.demo import BASE_DIR
 from rbft_ray.io import storage
 from rbft_ray.io.clips import CLIPS_TABLE, list_clips, read_frames
 from rbft_ray.model.engine import Request, request_seed
-from rbft_ray.model.vlm import load_processor, render_prompt, video_metadata
+from rbft_ray.model.vllm_engine import vllm_prompt
+from rbft_ray.model.vlm import load_processor, render_prompt
 
 DOMAIN_SEED = 100
 SAMPLING = SamplingContract(max_pixels=84 * 84)
@@ -75,8 +76,7 @@ def vllm_requests(job: Job) -> tuple[list[dict[str, Any]], list[Any]]:
     ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     prompts, params = [], []
     for clip, _, seed in job.requests():
-        video = (clip.frames, {**video_metadata(clip), "do_sample_frames": False})
-        prompts.append({"prompt_token_ids": list(ids), "multi_modal_data": {"video": [video]}})
+        prompts.append(vllm_prompt(ids, clip))
         sampling = {"max_tokens": job.config.max_tokens, "temperature": job.config.temperature, "seed": seed}
         params.append(SamplingParams(**sampling, structured_outputs=form))
     return prompts, params

@@ -98,7 +98,8 @@ def _text_fault(reasoning: str, labels: Sequence[str], known: Knowledge) -> tupl
 def _meaning_fault(
     reasoning: str, gold_label: str, labels: Sequence[str], known: Knowledge
 ) -> tuple[Reason, str] | None:
-    if known.english and (found := _stance_fault(reasoning, gold_label, labels, known)):
+    quoted = quoted_definitions(reasoning, known.definitions) if known.english else {}
+    if known.english and (found := _stance_fault(reasoning, gold_label, labels, quoted)):
         return Reason.CONTRADICTION, found
     if known.definitions.get(gold_label):
         own = own_stems(reasoning, labels, known.definitions)
@@ -106,17 +107,18 @@ def _meaning_fault(
             return Reason.GENERIC, f"of its own only: {', '.join(own) or 'nothing'}"
     if known.english and known.cues.get(gold_label):
         with_cues = [label for label in labels if known.cues.get(label)]
-        quoted = [part for parts in quoted_definitions(reasoning, known.definitions).values() for part in parts]
-        found = unsupported(balance(reasoning, lexicon(known.cues, known.definitions, with_cues), quoted), gold_label)
+        without = [part for parts in quoted.values() for part in parts]
+        found = unsupported(balance(reasoning, lexicon(known.cues, known.definitions, with_cues), without), gold_label)
         if found:
             return Reason.CONTRADICTION, found
     return None
 
 
-def _stance_fault(reasoning: str, gold_label: str, labels: Sequence[str], known: Knowledge) -> str | None:
+def _stance_fault(
+    reasoning: str, gold_label: str, labels: Sequence[str], quoted: Mapping[str, Sequence[str]]
+) -> str | None:
     """The sentence that rejects the gold class or concludes another one; one that quotes only another's definition."""
     found = stance(reasoning, tuple(labels))
-    quoted = quoted_definitions(reasoning, known.definitions)
     if gold_label in found.rejected:
         return found.rejected[gold_label]
     for label, sentence in found.affirmed.items():

@@ -34,10 +34,12 @@ _CONCEDING = re.compile(
     r"earlier|in the beginning|until)\b",
     re.IGNORECASE,
 )
-_TURNING = re.compile(
-    r"^(?:\W*)(?:but|yet|however|nevertheless|nonetheless|still|then|even so|despite|all the same|in spite)\b|"
-    r"[,;] (?:but|yet|and yet|however|all the same|nevertheless|still|in between)\b",
+_TURNS_AT_START = re.compile(
+    r"^(?:\W*)(?:but|yet|however|nevertheless|nonetheless|still|then|even so|despite|all the same|in spite)\b",
     re.IGNORECASE,
+)
+_TURNS_LATER = re.compile(
+    r"[,;] (?:but|yet|and yet|however|all the same|nevertheless|still|in between)\b", re.IGNORECASE
 )
 _CONCEDED_PART = re.compile(
     r"^.*[,;] (?:but|yet|and yet|still|however)\b|^.*\b(?:at first|for the first|for a long time)\b.*$",
@@ -157,8 +159,9 @@ def balance(reasoning: str, found: Lexicon, without: Sequence[str] = ()) -> Bala
         following = own[number + 1] if number + 1 < len(own) else ""
         conceded = bool(
             _CONCEDING.search(sentence)
-            or _TURNING.search(sentence)
-            or re.match(_TURNING.pattern.split("|[")[0], following, re.I)
+            or _TURNS_AT_START.search(sentence)
+            or _TURNS_LATER.search(sentence)
+            or _TURNS_AT_START.search(following)
         )
         for clause in clauses(_CONCEDED_PART.sub("", sentence)):
             _count(clause, conceded, found, result, seen)

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from rbft_ray.core.prompts import Task
-from rbft_ray.core.rationale_support import NOTHING_LEFT, Fitness, Support, fitness, stripped, support
+from rbft_ray.core.rationale_support import Fitness, Support, judge, stripped
 from rbft_ray.core.rationale_words import stem, words
 
 MIN_PEER_MARGIN = -4.0  # nats; naive Bayes is far too sure, so that only a clear lead of another class counts
@@ -53,18 +53,20 @@ def peer_log_probabilities(
 
 def judge_by_peers(
     texts: Sequence[str], gold_labels: Sequence[str], task: Task, clips: Sequence[str]
-) -> tuple[Fitness, list[Support]]:
+) -> tuple[Fitness, list[Support | None]]:
     """Judges N complete rationales that pass the text checks by one another; the verdicts count only where the judge is fit."""
     bare = [stripped(text, task.labels, task.definitions) for text in texts]
     asked = [index for index, text in enumerate(bare) if text]
-    gold = [gold_labels[index] for index in asked]
     scores = peer_log_probabilities(
-        [bare[index] for index in asked], gold, task.labels, [clips[index] for index in asked]
+        [bare[index] for index in asked],
+        [gold_labels[index] for index in asked],
+        task.labels,
+        [clips[index] for index in asked],
     )
-    verdicts = [NOTHING_LEFT] * len(bare)
+    found: list[list[float]] = [[] for _ in bare]
     for index, row in zip(asked, scores, strict=True):
-        verdicts[index] = support(row, gold_labels[index], task.labels, MIN_PEER_MARGIN)
-    return fitness(scores, gold, task.labels), verdicts
+        found[index] = list(row)
+    return judge(found, gold_labels, task.labels, MIN_PEER_MARGIN)
 
 
 def _features(text: str) -> set[str]:

@@ -4,7 +4,6 @@ The judges (a model that reads the text, and the other rationales of the job) mu
 that they cannot be asked block by block.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,10 +32,9 @@ def by_model(rows: Sequence[Row], task: Task) -> tuple[Fitness, list[Support | N
 
 def by_peers(rows: Sequence[Row], task: Task) -> tuple[Fitness, list[Support | None]]:
     """Verdicts from the words of the other clips' rationales."""
-    fit, verdicts = judge_by_peers(
+    return judge_by_peers(
         [row["text"] for row in rows], [row["label"] for row in rows], task, [row["id"] for row in rows]
     )
-    return fit, list(verdicts)
 
 
 JUDGES: Mapping[str, Judge] = {"model": by_model, "peers": by_peers}
@@ -59,17 +57,15 @@ def select(drafts: Sequence[Row], task: Task, judges: Mapping[str, Judge] = JUDG
                 row["margin"] = verdict.margin
             if told[name].fit and verdict is not None and not verdict.supported:
                 row.update(accepted=False, reason=Reason.UNSUPPORTED.value, detail=f"{name}: {verdict.detail}")
-    best: dict[str, Row] = {}
-    for row in candidates:
-        if row["accepted"] and sureness(row) > sureness(best.get(row["id"])):
-            best[row["id"]] = row
-    for row in best.values():
-        row["kept"] = True
+    kept: set[str] = set()
+    for row in sorted(
+        (row for row in candidates if row["accepted"]), key=sureness, reverse=True
+    ):  # keeps ties in order
+        row["kept"] = row["id"] not in kept
+        kept.add(row["id"])
     return Selection(candidates, told)
 
 
-def sureness(row: Row | None) -> float:
-    """What candidates are ordered by; of nothing: minus infinity."""
-    if row is None:
-        return -np.inf
-    return -sys.float_info.max if row["log_probability"] is None else float(row["log_probability"])
+def sureness(row: Row) -> float:
+    """What candidates are ordered by."""
+    return -np.inf if row["log_probability"] is None else float(row["log_probability"])

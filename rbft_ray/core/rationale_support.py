@@ -171,20 +171,28 @@ def closing_scores(
     return found
 
 
+def verdict(
+    scores: Sequence[float] | None, gold_label: str, labels: Sequence[str], min_margin: float = MIN_MARGIN
+) -> Support | None:
+    """The verdict on the scores of one rationale (of `closing_scores`); None where there are none."""
+    if scores is None or np.isnan(scores).any():
+        return None
+    return support(np.array(scores), gold_label, labels, min_margin) if len(scores) else NOTHING_LEFT
+
+
 def judge(
-    scores: Sequence[Sequence[float] | None], gold_labels: Sequence[str], labels: Sequence[str]
+    scores: Sequence[Sequence[float] | None],
+    gold_labels: Sequence[str],
+    labels: Sequence[str],
+    min_margin: float = MIN_MARGIN,
 ) -> tuple[Fitness, list[Support | None]]:
     """Whether the judge is fit, and its verdicts, which count only then; None where it gave no score.
 
     Args:
         scores: of `closing_scores`; None of a rationale that was not asked about.
     """
-    verdicts: list[Support | None] = []
-    for row, gold in zip(scores, gold_labels, strict=True):
-        if row is None or np.isnan(row).any():
-            verdicts.append(None)
-        else:
-            verdicts.append(support(np.array(row), gold, labels) if len(row) else NOTHING_LEFT)
-    told = [index for index, row in enumerate(scores) if row is not None and len(row)]
-    table = np.array([scores[index] for index in told]).reshape(len(told), len(labels))
-    return fitness(table, [gold_labels[index] for index in told], labels), verdicts
+    pairs = list(zip(scores, gold_labels, strict=True))
+    told = [(row, gold) for row, gold in pairs if row is not None and len(row)]
+    table = np.array([row for row, _ in told]).reshape(len(told), len(labels))
+    fit = fitness(table, [gold for _, gold in told], labels)
+    return fit, [verdict(row, gold, labels, min_margin) for row, gold in pairs]

@@ -103,6 +103,19 @@ def draw_split(domain: Domain, split: str, per_class: Sequence[int], seed: int) 
     return clips
 
 
+def draw_world(
+    domain: Domain, train_per_class: Sequence[int], val_per_class: int, test_per_class: int, seed: int
+) -> list[Clip]:
+    """The clips of all splits, as `write_world` renders them.
+
+    Raises:
+        ValueError: `train_per_class` has not one number of at least 0 per class.
+    """
+    counts = {"train": train_per_class}
+    counts |= {"validation": [val_per_class] * len(domain.labels), "test": [test_per_class] * len(domain.labels)}
+    return [clip for split in SPLITS for clip in draw_split(domain, split, counts[split], seed)]
+
+
 def _write_clips(out_dir: Path, domain: Domain, clips: list[Clip]) -> None:
     for clip in clips:
         frames = render_frames(clip.scene, np.random.default_rng(clip.look_seed), domain.look)
@@ -138,9 +151,7 @@ def write_world(
         ValueError: `train_per_class` has not one number of at least 0 per class.
     """
     domain, task = make_domain(domain_seed), domain_task(domain_seed)
-    counts = {"train": train_per_class}
-    counts |= {"validation": [val_per_class] * len(domain.labels), "test": [test_per_class] * len(domain.labels)}
-    clips = [clip for split in SPLITS for clip in draw_split(domain, split, counts[split], seed)]
+    clips = draw_world(domain, train_per_class, val_per_class, test_per_class, seed)
     (out_dir / "videos").mkdir(parents=True, exist_ok=True)
     if processes > 1:
         parts = [clips[start::processes] for start in range(processes)]

@@ -13,7 +13,6 @@ import itertools
 import logging
 import queue
 import threading
-import weakref
 from collections import deque
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -61,7 +60,6 @@ class RequestLoop:
         from vllm.sampling_params import RequestOutputKind
 
         params.output_kind = RequestOutputKind.FINAL_ONLY
-        asked: _Asked
         with self._rendering:
             if self._broken:
                 raise WorkerBroken(f"the engine stopped: {self._broken}") from self._broken
@@ -144,8 +142,3 @@ class RequestLoop:
                     self._held.append(asked)
         for asked in [*self._running.values(), *self._held]:
             asked.future.set_exception(WorkerBroken(f"the engine stopped: {error}"))
-
-
-def close_with(owner: Any, loop: RequestLoop) -> None:
-    """Closes the loop when `owner` is collected."""
-    weakref.finalize(owner, loop.close)

@@ -1,6 +1,7 @@
 """Generation and scoring by vLLM, in this process, for callers of any number of threads."""
 
 import logging
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import lru_cache
@@ -13,14 +14,13 @@ from rbft_ray.core.errors import WorkerBroken
 from rbft_ray.core.trie import tries
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Completion, Request
-from rbft_ray.model.request_loop import RequestLoop, close_with
+from rbft_ray.model.request_loop import RequestLoop
 from rbft_ray.model.scoring import label_tokens
 from rbft_ray.model.vlm import (
     best_device,
     end_of_turn_token,
     load_processor,
     render_prompt,
-    render_text,
     video_metadata,
 )
 
@@ -74,7 +74,7 @@ class VllmEngine:
         self._processor = load_processor(base, revision)
         self._end_of_turn = end_of_turn_token(self._processor)
         self._max_model_len = max_model_len
-        self._prompt_ids = lru_cache(maxsize=1024)(self._tokenized)  # few prompts, many clips
+        self._prompt_ids = lru_cache(maxsize=1024)(self._rendered_tokens)  # few prompts, many clips
         llm = LLM(
             model=base,
             revision=revision,
@@ -91,7 +91,7 @@ class VllmEngine:
             enable_chunked_prefill=not on_cpu,
         )
         self._loop = RequestLoop(llm, llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
-        close_with(self, self._loop)
+        weakref.finalize(self, self._loop.close)
 
     def generate(
         self, requests: Sequence[Request], *, max_tokens: int, temperature: float, log_probability: bool = False
@@ -128,7 +128,7 @@ class VllmEngine:
                 structured_outputs=self._form,
                 logprobs=0 if log_probability else None,  # of the chosen tokens only
             )
-            return self._loop.submit(_vllm_prompt(self._prompt_ids(request.prompt), request.clip), params)
+            return self._loop.submit(vllm_prompt(self._prompt_ids(request.prompt), request.clip), params)
         except WorkerBroken:
             raise
         except Exception as error:  # whatever vLLM or the processor has against this one input
@@ -172,10 +172,8 @@ class VllmEngine:
         Args:
             turns: (user's prompt, what the assistant's turn begins with).
         """
-        tokenizer = self._processor.tokenizer
-        texts = [render_text(self._processor, user) + begins for user, begins in turns]
-        ids = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
-        return self._score([(None, own) for own in ids], answers, partings_only=True)
+        texts = [render_prompt(self._processor, user, video=False) + begins for user, begins in turns]
+        return self._score([(None, self._tokens(text)) for text in texts], answers, partings_only=True)
 
     def _score(
         self,
@@ -218,15 +216,17 @@ class VllmEngine:
 
         params = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
         try:
-            return self._loop.submit(_vllm_prompt((*prompt, *prefix), clip), params)
+            return self._loop.submit(vllm_prompt((*prompt, *prefix), clip), params)
         except WorkerBroken:
             raise
         except Exception as error:
             _log.warning("not scored: %s", _one_line(error))
             return None
 
-    def _tokenized(self, prompt: str) -> tuple[int, ...]:
-        text = render_prompt(self._processor, prompt)
+    def _rendered_tokens(self, prompt: str) -> tuple[int, ...]:
+        return self._tokens(render_prompt(self._processor, prompt))
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _prompt_tokens(self, request: Request) -> int:
@@ -269,7 +269,7 @@ def _log_probabilities(asked: "Future[Any] | None") -> dict[int, float]:
     return {token: value.logprob for token, value in found.items()}
 
 
-def _vllm_prompt(ids: Sequence[int], clip: ClipFrames | None) -> dict[str, Any]:
+def vllm_prompt(ids: Sequence[int], clip: ClipFrames | None) -> dict[str, Any]:
     """Tokens and, where there is one, the sampled clip, as vLLM takes them."""
     prompt: dict[str, Any] = {"prompt_token_ids": list(ids)}
     if clip is not None:

@@ -67,15 +67,9 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def render_prompt(processor: Any, prompt: str) -> str:
-    """The model's own chat template around one video and `prompt`, up to where the answer starts."""
-    content = [{"type": "video"}, {"type": "text", "text": prompt}]
-    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-
-
-def render_text(processor: Any, prompt: str) -> str:
-    """The model's own chat template around `prompt` without a video, up to where the answer starts."""
-    content = [{"type": "text", "text": prompt}]
+def render_prompt(processor: Any, prompt: str, *, video: bool = True) -> str:
+    """The model's own chat template around one video (or none) and `prompt`, up to where the answer starts."""
+    content = [*([{"type": "video"}] if video else []), {"type": "text", "text": prompt}]
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 

@@ -5,20 +5,20 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from rbft_ray.core.schema import SPLITS
 from rbft_ray.io import storage
-from rbft_ray.io.clips import list_clips, read_clip_rows
+from rbft_ray.io.clips import list_clips
+from rbft_ray.io.manifests import STAGE as INGEST
 from rbft_ray.pipeline.audit_rows import Checked
+from rbft_ray.pipeline.frames import spaced_frames
 from rbft_ray.pipeline.runner import DONE_FILE
 from rbft_ray.pipeline.templates import environment
 
 EXAMPLES = 4  # of each reason
 FRAMES = 4  # of each example
 FRAME_SIDE_PX = 168  # of the longer side, about twice what the page shows; a frame is 3 to 7 kB
-INGEST = "ingest"  # the input of a rationalize step that holds its clips
 
 
 def page(found: Mapping[str, Any], checked: Sequence[Checked], step: str | None = None) -> str:
@@ -68,15 +68,11 @@ def clip_frames(step: str, ids: Iterable[str]) -> dict[str, list[dict[str, Any]]
         return {}
     ingest = storage.join(step.rstrip("/").rpartition("/")[0], f"{INGEST}-{inputs[INGEST]}")
     wanted = set(ids)
-    return {clip["id"]: _frames(clip) for clip in list_clips(ingest, SPLITS) if clip["id"] in wanted}
-
-
-def _frames(clip: dict[str, Any]) -> list[dict[str, Any]]:
-    """At most 4 frames, evenly spaced, with their times."""
-    (stored,) = read_clip_rows([clip], ["frames", "frame_times_sec"])
-    count = len(stored["frames"])
-    places = np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)
-    return [{"data": small_jpeg(stored["frames"][i]), "time_sec": stored["frame_times_sec"][i]} for i in places]
+    return {
+        clip["id"]: spaced_frames(clip, FRAMES, small_jpeg)
+        for clip in list_clips(ingest, SPLITS)
+        if clip["id"] in wanted
+    }
 
 
 def small_jpeg(encoded: bytes) -> str:

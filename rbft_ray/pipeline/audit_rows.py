@@ -11,10 +11,9 @@ from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.core.rationale_checks import Verdict
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE
 from rbft_ray.io import storage
-from rbft_ray.pipeline.runner import DONE_FILE, STEPS_DIR
+from rbft_ray.pipeline.runner import DONE_FILE, RUN_FILE, STEPS_DIR
 
 WRITERS = ("gpt", "assistant", "model")  # of a LLaVA conversation's answers
-RUN_FILE = "run.json"  # in the directory of a run
 
 
 class Rationale(NamedTuple):

@@ -13,6 +13,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.pipeline.reporting.words import number, score_title, signed, span
+from rbft_ray.pipeline.runner import RUN_FILE
 from rbft_ray.runtime.progress import console
 
 COLUMNS = ["id", "label", "split", "group", "predicted"]
@@ -37,7 +38,7 @@ def predictions_uri(source: str) -> str:
     run_dir, _, arm = source.rpartition(":")
     if not run_dir or not arm or "/" in arm:
         raise DataError(f"{source}: name a predictions.parquet, or an arm of a run as runs/NAME:ARM (runs/demo:rb_ft)")
-    uri = storage.join(run_dir, "run.json")
+    uri = storage.join(run_dir, RUN_FILE)
     if not storage.exists(uri):
         raise DataError(f"{run_dir}: not a finished run (no run.json); run `rbft run` first")
     steps = storage.read_json(uri)["steps"]

@@ -37,10 +37,15 @@ def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = N
     if not rows:
         raise DataError(f"data.manifest: none of {len(found)} rows can be used; the first: {refused[0]['detail']}")
     ordered = label_set(rows, configured)
+    return Dataset(split_and_limited(rows, data, seed), rejects + refused, ordered)
+
+
+def split_and_limited(rows: list[Row], data: DataConfig, seed: int) -> list[Row]:
+    """The rows with a split each, at most `data.limit_per_split` of each split."""
     split_rows = assign_splits(
         rows, validation_fraction=data.validation_fraction, test_fraction=data.test_fraction, seed=seed
     )
-    return Dataset(limit_rows(split_rows, data.limit_per_split, seed), rejects + refused, ordered)
+    return limit_rows(split_rows, data.limit_per_split, seed)
 
 
 def absolute_data(data: DataConfig) -> DataConfig:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rbft_ray.core.card import CARD_FILE
 from rbft_ray.core.errors import DataError
 from rbft_ray.io import storage
+from rbft_ray.pipeline.runner import RUN_FILE
 from rbft_ray.pipeline.settings import parse_config, with_overrides
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session, replica_needs
@@ -25,8 +26,8 @@ def find_model(run_dir: str) -> tuple[str, dict[str, object]]:
     path = pathlib.Path(run_dir).expanduser().resolve()
     if (path / CARD_FILE).is_file():
         return str(path), {}
-    if (path / "run.json").is_file():
-        run = storage.read_json(str(path / "run.json"))
+    if (path / RUN_FILE).is_file():
+        run = storage.read_json(str(path / RUN_FILE))
         return storage.join(run["steps"]["train_rb_ft"], MODEL_DIR), run["config"]
     raise DataError(
         f"{path}: neither a finished run (no run.json) nor a classifier (no {CARD_FILE}); run `rbft run` first"

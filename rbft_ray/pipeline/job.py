@@ -14,7 +14,7 @@ from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
 from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
-from rbft_ray.pipeline.runner import check_resources, read_marker, run_steps, status, step_dir
+from rbft_ray.pipeline.runner import RUN_FILE, check_resources, read_marker, run_steps, status, step_dir
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
@@ -68,7 +68,7 @@ def _report_is_current(planned: Plan, root: str, run_dir: str) -> bool:
 
     if not all(storage.exists(storage.join(run_dir, name)) for name in FILES):
         return False
-    return storage.read_json(storage.join(run_dir, "run.json"))["steps"] == {
+    return storage.read_json(storage.join(run_dir, RUN_FILE))["steps"] == {
         step.name: step_dir(root, step) for step in planned.steps
     }
 

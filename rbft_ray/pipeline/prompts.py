@@ -8,7 +8,7 @@ from rich.text import Text
 
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
-from rbft_ray.core.labels import Row, assign_splits, limit_rows
+from rbft_ray.core.labels import Row
 from rbft_ray.core.prompts import (
     PROMPT_VERSION,
     Task,
@@ -23,7 +23,7 @@ from rbft_ray.core.rationale_checks import task_knowledge
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS
 from rbft_ray.io.manifests import STAGE as INGEST
 from rbft_ray.model.vlm import answer_tokens, end_of_turn_token, load_processor, render_prompt
-from rbft_ray.pipeline.dataset import Dataset, load_dataset
+from rbft_ray.pipeline.dataset import Dataset, load_dataset, split_and_limited
 from rbft_ray.pipeline.job import storage_root
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.runner import step_dir
@@ -119,20 +119,13 @@ def _dataset(config: RunConfig, task: Task) -> Dataset:
     from rbft_ray.demo import world
     from rbft_ray.demo.grammar import make_domain
 
-    domain, data = make_domain(config.data.demo.domain_seed), config.data
-    held_out = {"validation": data.demo.val_per_class, "test": data.demo.test_per_class}
-    counts = {"train": data.demo.train_per_class, **{split: (n,) * len(task.labels) for split, n in held_out.items()}}
+    demo = config.data.demo
+    counts = demo.train_per_class, demo.val_per_class, demo.test_per_class
     rows: list[Row] = [
         {"id": clip.id, "video": clip.path, "label": clip.label, "split": clip.split, "group": clip.group}
-        for split, per_class in counts.items()
-        for clip in world.draw_split(domain, split, per_class, config.seed)
+        for clip in world.draw_world(make_domain(demo.domain_seed), *counts, config.seed)
     ]
-    fraction = {"validation_fraction": data.validation_fraction, "test_fraction": data.test_fraction}
-    return Dataset(
-        limit_rows(assign_splits(rows, **fraction, seed=config.seed), data.limit_per_split, config.seed),
-        [],
-        task.labels,
-    )
+    return Dataset(split_and_limited(rows, config.data, config.seed), [], task.labels)
 
 
 def _find_clip(config: RunConfig, data: Dataset, clip_id: str | None) -> Row:

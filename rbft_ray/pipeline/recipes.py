@@ -26,7 +26,7 @@ from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
 from rbft_ray.pipeline.arms import Arms
 from rbft_ray.pipeline.dataset import Dataset, data_identity, load_dataset, make_task
-from rbft_ray.pipeline.reporting.words import few_rationales, unfit_judge
+from rbft_ray.pipeline.reporting.words import rationale_warnings
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts
 from rbft_ray.runtime.progress import console
@@ -212,8 +212,8 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
             seed=config.seed,
             no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
         )
-        lost = few_rationales(rationalize.counts_by_class(context.out, task.labels))
-        for line in (*unfit_judge(rationalize.judges(context.out)), *lost):
+        by_class = rationalize.counts_by_class(context.out, task.labels)
+        for line in rationale_warnings(by_class, rationalize.judges(context.out)):
             console.print(f"[yellow]![/yellow] {escape(line)}")
         return counts
 

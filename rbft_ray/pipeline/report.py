@@ -19,12 +19,12 @@ from rich.table import Table
 from rbft_ray.io import storage
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting import classes, clips, facts, figures, words
-from rbft_ray.pipeline.runner import package_versions, step_dir
+from rbft_ray.pipeline.runner import RUN_FILE, package_versions, step_dir
 from rbft_ray.pipeline.templates import environment
 from rbft_ray.runtime.progress import console
 from rbft_ray.stages import rationalize
 
-FILES = ("report.html", "report.md", "metrics.json", "summary.json", "run.json")
+FILES = ("report.html", "report.md", "metrics.json", "summary.json", RUN_FILE)
 SUMMARY_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece")  # all in [0, 1]
 HEADLINE_SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "ece", "nll")
 INTERVAL_SCORES = ("accuracy", "macro_f1")
@@ -54,7 +54,7 @@ def write_report(plan: Plan, root: str, run_dir: str, markers: Mapping[str, Mapp
     every_number = {"schema_version": METRICS_VERSION, "arms": metrics, "comparison": comparison}
     storage.write_json(storage.join(run_dir, "metrics.json"), every_number, indent=None)
     storage.write_json(storage.join(run_dir, "summary.json"), summary)
-    storage.write_json(storage.join(run_dir, "run.json"), _run_facts(plan, root, page["command"]))
+    storage.write_json(storage.join(run_dir, RUN_FILE), _run_facts(plan, root, page["command"]))
     return summary
 
 
@@ -124,7 +124,7 @@ def _page(
     data = facts.split_counts(plan, root, rejected)
     written = step_dir(root, plan.step(rationalize.STAGE))
     rationales = rationalize.counts_by_class(written, labels)
-    told = (*words.unfit_judge(rationalize.judges(written)), *words.few_rationales(rationales))
+    told = words.rationale_warnings(rationales, rationalize.judges(written))
     rows = classes.class_rows(labels, data["train"], tests, comparison)
     return {
         "summary": summary,

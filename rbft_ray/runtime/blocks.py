@@ -110,11 +110,12 @@ class _Task:
         try:
             with self._turns.take(alone=attempt.row_by_row):
                 output = self._row_by_row(block, rows, attempt) if attempt.row_by_row else self._worker(rows)
+                # Still in turn: another block's row could kill the process, and the row marked last here would be blamed.
+                counts = _commit(self._out, block, output)
+                attempts.end(self._out, block)
         except WorkerBroken as error:
             _log.error("%s: this process cannot go on and is replaced: %s", self._stage, error)
             os._exit(1)
-        counts = _commit(self._out, block, output)
-        attempts.end(self._out, block)
         return {"block": [block], **{name: [value] for name, value in counts._asdict().items()}}
 
     def _row_by_row(self, block: int, rows: list[dict[str, Any]], attempt: attempts.Attempt) -> BlockOutput:
@@ -141,6 +142,7 @@ def _layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[l
 def _stream(
     todo: Sequence[tuple[int, list[dict[str, Any]]]],
     task_arguments: tuple[str, str, str, Callable[[], BlockWorker], int],
+    in_flight: int,
     needs: Needs,
     environment: Mapping[str, str] | None,
     no_progress_timeout_sec: float,
@@ -150,7 +152,6 @@ def _stream(
     from ray.data import ActorPoolStrategy, DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
-    in_flight = task_arguments[-1]
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
@@ -215,7 +216,7 @@ def run_blocks(
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
             arguments = (stage, out, uuid4().hex, make_worker, in_flight)
-            for counts in _stream(todo, arguments, needs, environment, no_progress_timeout_sec):
+            for counts in _stream(todo, arguments, in_flight, needs, environment, no_progress_timeout_sec):
                 total = total.plus(counts)
                 bar.advance(counts.read)
         except RayError as error:

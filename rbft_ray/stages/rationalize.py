@@ -27,7 +27,7 @@ from rbft_ray.core.prompts import (
 )
 from rbft_ray.core.rationale_checks import Knowledge, check_rationale
 from rbft_ray.core.rationale_selection import JUDGES, select
-from rbft_ray.core.rationale_support import closing_scores, judge
+from rbft_ray.core.rationale_support import closing_scores, verdict
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS, Reason, reject
 from rbft_ray.io import storage
@@ -66,7 +66,7 @@ def rationalize_block(
     task: Task,
     config: RationalizeConfig,
     seed: int,
-    knowledge: Knowledge | None = None,
+    knowledge: Knowledge,
 ) -> BlockOutput:
     """Drafts for each clip, pass by pass; a clip that has one which will do does not enter the next pass."""
     frames = dict(zip([clip["id"] for clip in clips], read_frames(clips), strict=True))
@@ -90,7 +90,7 @@ def _candidates(
     config: RationalizeConfig,
     turn: Pass,
     seed: int,
-    knowledge: Knowledge | None,
+    knowledge: Knowledge,
 ) -> list[dict[str, Any]]:
     asked = [(clip, turn.first + number) for clip in clips for number in range(config.candidates)]
     requests = [
@@ -120,18 +120,16 @@ def _candidates(
     return found
 
 
-def _checked(
-    label: str, request: Request, answer: Completion, task: Task, knowledge: Knowledge | None
-) -> dict[str, Any]:
-    verdict = check_rationale(answer.text, label, task.labels, truncated=answer.truncated, knowledge=knowledge)
-    reason = Reason.ENGINE_ERROR if answer.error else verdict.reason
+def _checked(label: str, request: Request, answer: Completion, task: Task, knowledge: Knowledge) -> dict[str, Any]:
+    found = check_rationale(answer.text, label, task.labels, truncated=answer.truncated, knowledge=knowledge)
+    reason = Reason.ENGINE_ERROR if answer.error else found.reason
     return {
-        "text": rationale_text(verdict.reasoning, verdict.answer) if verdict.answer else answer.text,
-        "answer": verdict.answer,
+        "text": rationale_text(found.reasoning, found.answer) if found.answer else answer.text,
+        "answer": found.answer,
         "accepted": reason is None,
         "kept": False,
         "reason": reason.value if reason else "",
-        "detail": answer.error or verdict.detail,
+        "detail": answer.error or found.detail,
         "closings": None,
         "margin": None,
         "log_probability": answer.log_probability,
@@ -145,13 +143,12 @@ def _supported(candidate: dict[str, Any], task: Task) -> bool:
     """Whether it will do as far as this block can tell: whether the judge is fit is known at the end of the stage only."""
     if not candidate["accepted"]:
         return False
-    _, (verdict,) = judge([candidate["closings"]], [candidate["label"]], task.labels)
-    return verdict is None or verdict.supported
+    told = verdict(candidate["closings"], candidate["label"], task.labels)
+    return told is None or told.supported
 
 
-def _reject(clip: dict[str, Any], candidates: list[dict[str, Any]]) -> dict[str, str]:
-    """The reject row of a clip without a rationale, for the most frequent reason."""
-    own = [candidate for candidate in candidates if candidate["id"] == clip["id"]]
+def _reject(clip: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, str]:
+    """The reject row of a clip without a rationale, for the most frequent reason of its `own` candidates."""
     reasons = Counter(candidate["reason"] for candidate in own).most_common()
     counted = ", ".join(f"{reason} {count}" for reason, count in reasons)
     last = own[-1]
@@ -191,11 +188,13 @@ def rationalize(
         environment=vllm_environment(needs.gpus > 0),
         no_progress_timeout_sec=no_progress_timeout_sec,
     )
-    drafts = read_rows(out, DRAFTS_TABLE, CANDIDATES)
-    chosen = select(drafts, task, JUDGES if config.support_check else {})
-    kept = {row["id"] for row in chosen.candidates if row["kept"]}
-    drafted = {row["id"] for row in drafts}
-    lost = [_reject(clip, chosen.candidates) for clip in clips if clip["id"] in drafted - kept]
+    chosen = select(read_rows(out, DRAFTS_TABLE, CANDIDATES), task, JUDGES if config.support_check else {})
+    written: dict[str, list[dict[str, Any]]] = {}
+    for row in chosen.candidates:
+        written.setdefault(row["id"], []).append(row)
+    lost = [
+        _reject(clip, own) for clip in clips if (own := written.get(clip["id"])) and not any(row["kept"] for row in own)
+    ]
     storage.write_table(part(out, CANDIDATES_TABLE, 0), chosen.candidates, CANDIDATES)
     storage.write_table(storage.join(out, REJECTS_TABLE, "selection.parquet"), lost, REJECTS)
     storage.write_json(storage.join(out, JUDGES_FILE), {name: fit._asdict() for name, fit in chosen.judges.items()})

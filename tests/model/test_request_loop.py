@@ -9,7 +9,7 @@ import ray
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Request
 from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
-from rbft_ray.model.vlm import answer_tokens, render_text
+from rbft_ray.model.vlm import answer_tokens, render_prompt
 
 pytestmark = pytest.mark.ray
 PROMPT = "Describe the video."
@@ -140,7 +140,9 @@ def test_texts_are_scored_without_a_video_where_the_answers_part(replica, vlm):
     tokenizer = vlm.processor.tokenizer
     answers = [answer_tokens(vlm.processor, vlm.end_of_turn, answer) for answer in ANSWERS]
     for row, (user, begins) in enumerate(TURNS):
-        prompt = tokenizer(render_text(vlm.processor, user) + begins, add_special_tokens=False)["input_ids"]
+        prompt = tokenizer(render_prompt(vlm.processor, user, video=False) + begins, add_special_tokens=False)[
+            "input_ids"
+        ]
         for column, answer in enumerate(answers):
             with torch.inference_mode():
                 logits = vlm.model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)

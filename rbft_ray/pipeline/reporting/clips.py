@@ -13,7 +13,8 @@ from PIL import Image
 
 from rbft_ray.core.schema import PREDICTIONS
 from rbft_ray.io import storage
-from rbft_ray.io.clips import list_clips, read_clip_rows
+from rbft_ray.io.clips import list_clips
+from rbft_ray.pipeline.frames import spaced_frames
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting.facts import evaluate_dir
 from rbft_ray.pipeline.reporting.words import METHOD
@@ -48,7 +49,7 @@ def told_clips(plan: Plan, root: str) -> dict[str, list[dict[str, Any]]]:
             {
                 "id": clip_id,
                 "label": where[clip_id]["label"],
-                "frames": _frames(where[clip_id]),
+                "frames": spaced_frames(where[clip_id], FRAMES, data_uri),
                 **_answers(answers, clip_id, plan.task.labels),
             }
             for clip_id in ids
@@ -101,14 +102,6 @@ def telling_probabilities(answers: Mapping[str, Mapping[str, Any]], labels: Sequ
         {"label": labels[place], "arms": {arm: float(values[place]) for arm, values in columns.items()}}
         for place in shown
     ]
-
-
-def _frames(clip: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """At most 8 frames, evenly spaced, with their times."""
-    (stored,) = read_clip_rows([dict(clip)], ["frames", "frame_times_sec"])
-    count = len(stored["frames"])
-    places = np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)
-    return [{"data": data_uri(stored["frames"][i]), "time_sec": stored["frame_times_sec"][i]} for i in places]
 
 
 def data_uri(encoded: bytes) -> str:

@@ -150,6 +150,11 @@ def warnings(metrics: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) ->
     return found
 
 
+def rationale_warnings(counts: Mapping[str, Mapping[str, int]], judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the user must know of the rationales, on the terminal and in the report: `unfit_judge` and `few_rationales`."""
+    return [*unfit_judge(judges), *few_rationales(counts)]
+
+
 def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence where the base did not judge its own rationales.
 
