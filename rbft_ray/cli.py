@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from rbft_ray.core.estimate import DEFAULT_GPU, DEFAULT_MFU, GPUS
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -48,6 +50,26 @@ def preflight(config: Config, overrides: Overrides = None) -> None:
 
     if not run_preflight(load_config(config, overrides or [])):
         raise typer.Exit(1)
+
+
+@app.command()
+def estimate(
+    config: Config,
+    overrides: Overrides = None,
+    gpu: Annotated[str, typer.Option(help=f"one of {', '.join(GPUS)}")] = DEFAULT_GPU,
+    mfu: Annotated[float, typer.Option(help="share of the GPU's peak that training is assumed to reach")] = DEFAULT_MFU,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Say what training takes: memory per GPU by ZeRO stage, tokens, hours. Needs no GPU, starts nothing."""
+    from rbft_ray.pipeline.estimate import estimate as estimated
+    from rbft_ray.pipeline.estimate_tables import print_estimate
+    from rbft_ray.pipeline.settings import load_config
+
+    found = estimated(load_config(config, overrides or []), gpu, mfu)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_estimate(found)
 
 
 @app.command()

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 class Needs:
     """Up to `workers` processes, each with so many logical CPUs and GPUs, and at least `min_workers` at once.
 
-    gang: all of them at once (a training group); threads: of computation in each, where it has no GPU.
+    threads: of computation in each, where it has no GPU.
     """
 
     workers: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
-    gang: bool = False
     min_workers: int = 1
     threads: int = 1
 
@@ -35,12 +34,11 @@ class Needs:
 def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
     """None where the cluster has what is needed, else a phrase such as '8 GPUs needed, 0 there'.
 
-    Where the workers are no gang, too few CPUs or GPUs only make the step slower, as long as `min_workers` fit.
+    Too few CPUs or GPUs only make the step slower, as long as `min_workers` fit.
     """
-    at_once = needs.workers if needs.gang else needs.min_workers
     lacks = []
     for kind, each in (("GPU", needs.gpus), ("CPU", needs.cpus)):
         there = cluster.get(kind, 0.0)
-        if at_once * each > there + 1e-9:
-            lacks.append(f"{at_once * each:g} {kind}s needed, {there:g} there")
+        if needs.min_workers * each > there + 1e-9:
+            lacks.append(f"{needs.min_workers * each:g} {kind}s needed, {there:g} there")
     return "; ".join(lacks) or None

@@ -64,6 +64,22 @@ CLIPS = _schema(
     row_group_rows="1",  # training and scoring read single clips
 )
 
+FEATURES = _schema(
+    "features",
+    [
+        ("id", pa.string()),
+        ("dtype", pa.string()),
+        ("shape", pa.list_(pa.int64())),  # (video tokens, numbers per token)
+        ("values", pa.large_binary()),  # in the order of memory, little-endian
+        ("beside", pa.string()),  # JSON: the model's other inputs of the video, by name
+        ("frames", pa.int32()),
+        ("height_px", pa.int32()),
+        ("width_px", pa.int32()),
+        ("fps", pa.float64()),  # as in CLIPS
+    ],
+    row_group_rows="1",  # training reads single clips
+)
+
 CANDIDATES_TABLE = "candidates"
 CANDIDATES = _schema(
     "rationale_candidates",

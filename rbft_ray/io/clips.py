@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rbft_ray.core.schema import CLIPS, check_schema
@@ -47,16 +48,26 @@ def read_frames(clips: Sequence[dict[str, Any]]) -> list[ClipFrames]:
 
 
 def read_clip_rows(clips: Sequence[dict[str, Any]], columns: list[str]) -> list[dict[str, Any]]:
-    """Columns of clips of `list_clips`. A clip is a row group, so nothing else is read; each file is opened once."""
-    places: dict[str, list[int]] = {}
-    for index, clip in enumerate(clips):
-        places.setdefault(clip["file"], []).append(index)
+    """Columns of clips of `list_clips`."""
+    return read_rows_at(clips, CLIPS, columns)
+
+
+def read_rows_at(
+    places: Sequence[dict[str, Any]], schema: pa.Schema, columns: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a table by where they lie (file, row), each file opened once.
+
+    The schema has one row per row group, so that nothing else is read.
+    """
+    by_file: dict[str, list[int]] = {}
+    for index, place in enumerate(places):
+        by_file.setdefault(place["file"], []).append(index)
     found: dict[int, dict[str, Any]] = {}
-    for uri, indices in places.items():
+    for uri, indices in by_file.items():
         fs, path = storage.filesystem(uri)
         with fs.open_input_file(path) as source:
             file = pq.ParquetFile(source)
-            check_schema(file.schema_arrow, CLIPS, uri)
-            rows = file.read_row_groups([clips[index]["row"] for index in indices], columns=columns).to_pylist()
+            check_schema(file.schema_arrow, schema, uri)
+            rows = file.read_row_groups([places[index]["row"] for index in indices], columns=columns).to_pylist()
         found.update(zip(indices, rows, strict=True))
-    return [found[index] for index in range(len(clips))]
+    return [found[index] for index in range(len(places))]

@@ -158,6 +158,13 @@ def delete_file(uri: str) -> None:
     fs.delete_file(path)
 
 
+def delete_dir(uri: str) -> None:
+    """Deletes a directory with all that is in it, if it is there."""
+    fs, path = filesystem(uri)
+    if fs.get_file_info(path).type == pafs.FileType.Directory:
+        fs.delete_dir(path)
+
+
 def read_json(uri: str) -> Any:
     """A JSON file's value.
 

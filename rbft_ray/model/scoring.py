@@ -17,7 +17,7 @@ import torch
 
 from rbft_ray.core.trie import Trie, tries
 from rbft_ray.io.clips import ClipFrames
-from rbft_ray.model.vlm import Vlm, answer_tokens, encode_prompts, to_device
+from rbft_ray.model.vlm import Vlm, answer_tokens, collate, encode_prompts, pad_token, to_device
 
 _LOGITS_BYTES = 1 << 29  # of one pass over label tokens, in fp32
 
@@ -36,32 +36,37 @@ def label_log_probabilities(
 ) -> np.ndarray:
     """Scores of every label for every clip: float64 (clips, labels), natural logarithm, not normalised over the labels.
 
-    Clips of equal shape share a forward pass; the caller chooses how many come at a time.
+    Clips whose prompts are equally long share a forward pass; the caller chooses how many come at a time.
 
     Raises:
         ValueError: two labels have the same tokens.
+        DataError: the model cannot take frames of this size.
     """
     answers = label_tokens(vlm.processor, vlm.end_of_turn, labels)
     scores = np.zeros((len(clips), len(labels)), dtype=np.float64)
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, clip in enumerate(clips):
-        by_shape.setdefault(clip.frames.shape, []).append(index)
-    for members in by_shape.values():  # equal shapes: prompts of equal length, so no padding
-        scores[members] = _score_batch(vlm, [clips[index] for index in members], prompt, answers)
+    prompts = [encode_prompts(vlm.processor, [clip], [prompt]) for clip in clips]
+    by_length: dict[int, list[int]] = {}  # no padding, which the pass over the labels' tokens does not know
+    for index, encoded in enumerate(prompts):  # clips of one size may differ: Qwen3-VL writes the time of each frame
+        by_length.setdefault(encoded["input_ids"].shape[1], []).append(index)
+    for members in by_length.values():
+        batch = collate([prompts[index] for index in members], pad_token(vlm.processor))
+        scores[members] = _score_batch(vlm, batch, len(members), answers)
     return scores
 
 
-def _score_batch(vlm: Vlm, clips: Sequence[ClipFrames], prompt: str, answers: Sequence[Sequence[int]]) -> np.ndarray:
+def _score_batch(
+    vlm: Vlm, prompts: dict[str, torch.Tensor], count: int, answers: Sequence[Sequence[int]]
+) -> np.ndarray:
     device, dtype = vlm.model.device, vlm.model.dtype
-    inputs = to_device(encode_prompts(vlm.processor, clips, [prompt] * len(clips)), device, dtype)
+    inputs = to_device(prompts, device, dtype)
     prefill = vlm.model(**inputs, use_cache=True, logits_to_keep=1)
     first = prefill.logits[:, -1:].float().log_softmax(-1)  # (B, 1, V)
     cache, length = prefill.past_key_values, inputs["input_ids"].shape[1]
-    scores = torch.zeros(len(clips), len(answers), dtype=torch.float64)
-    for trie in tries(answers, max(1, _LOGITS_BYTES // (4 * first.shape[-1] * len(clips)))):
+    scores = torch.zeros(count, len(answers), dtype=torch.float64)
+    for trie in tries(answers, max(1, _LOGITS_BYTES // (4 * first.shape[-1] * count))):
         log_probs = first
         if len(trie.tokens) > 1:
-            log_probs = torch.cat([first, _tree_pass(vlm.model, cache, length, trie, len(clips))], dim=1)
+            log_probs = torch.cat([first, _tree_pass(vlm.model, cache, length, trie, count)], dim=1)
             cache.crop(1 - len(trie.tokens))
         for label, path in zip(trie.labels, trie.paths, strict=True):
             taken = log_probs[:, list(path), list(answers[label])]  # (B, tokens of the label)

@@ -16,12 +16,12 @@ from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Completion, Request
 from rbft_ray.model.request_loop import RequestLoop
 from rbft_ray.model.scoring import label_tokens
+from rbft_ray.model.video_input import check_family, check_frames, video_metadata, video_options, video_text
 from rbft_ray.model.vlm import (
     best_device,
     end_of_turn_token,
     load_processor,
     render_prompt,
-    video_metadata,
 )
 
 _log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class VllmEngine:
         on_cpu = best_device() == "cpu"
         self._form = StructuredOutputsParams(regex=form) if form else None
         self._processor = load_processor(base, revision)
+        check_family(self._processor)
         self._end_of_turn = end_of_turn_token(self._processor)
         self._max_model_len = max_model_len
         self._prompt_ids = lru_cache(maxsize=1024)(self._rendered_tokens)  # few prompts, many clips
@@ -82,7 +83,7 @@ class VllmEngine:
             max_model_len=max_model_len,
             tensor_parallel_size=tensor_parallel,
             limit_mm_per_prompt={"video": 1, "image": 0},
-            mm_processor_kwargs={"do_resize": False},
+            mm_processor_kwargs=video_options(self._processor),
             seed=seed,
             enable_prefix_caching=True,
             enforce_eager=on_cpu,  # compiling costs more seconds at start than it saves on a CPU
@@ -216,6 +217,8 @@ class VllmEngine:
 
         params = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, detokenize=False)
         try:
+            if clip is not None:
+                check_frames(self._processor, clip)
             return self._loop.submit(vllm_prompt((*prompt, *prefix), clip), params)
         except WorkerBroken:
             raise
@@ -230,10 +233,7 @@ class VllmEngine:
         return tuple(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _prompt_tokens(self, request: Request) -> int:
-        count, height, width, _ = request.clip.frames.shape
-        video = self._processor.video_processor
-        grid = (count // video.temporal_patch_size) * (height // video.patch_size) * (width // video.patch_size)
-        return len(self._prompt_ids(request.prompt)) - 1 + grid // video.merge_size**2
+        return len(self._prompt_ids(request.prompt)) - 1 + len(self._tokens(video_text(self._processor, request.clip)))
 
 
 def rationale_engine(

@@ -7,7 +7,7 @@ Shapes: B samples, P prompt tokens, A answer tokens, L = P + A padded to the lon
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,10 @@ import torch
 from rbft_ray.core.errors import DataError
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.positions import follow_reference
+from rbft_ray.model.video_input import check_frames, video_metadata, video_options
 
 IGNORED_LABEL = -100  # torch.nn.functional.cross_entropy's ignore_index
+PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids")  # tensors of (B, P)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -96,34 +98,45 @@ def answer_tokens(processor: Any, end_of_turn: int, answer: str) -> list[int]:
     return [*processor.tokenizer(answer, add_special_tokens=False)["input_ids"], end_of_turn]
 
 
-def video_metadata(clip: ClipFrames) -> dict[str, Any]:
-    """What Transformers and vLLM are told of a clip: already sampled, at `clip.fps`."""
-    count = len(clip.frames)
-    return {
-        "fps": clip.fps,
-        "total_num_frames": count,
-        "duration": count / clip.fps,
-        "frames_indices": list(range(count)),
-        "video_backend": "decord",
-    }
-
-
 def encode_prompts(processor: Any, clips: Sequence[ClipFrames], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Model inputs of B prompts with one clip each, left-padded to the longest. Frames are neither resampled nor resized.
+    """Model inputs of B prompts with one clip each, left-padded to the longest. Frames are not sampled again; whether they are
+    resized, the family decides (`video_input`).
 
     Returns:
         `input_ids`, `attention_mask` (B, P) int64, and the family's own video tensors.
+
+    Raises:
+        DataError: the model cannot take frames of this size.
     """
+    encoded = [_encode_prompt(processor, clip, prompt) for clip, prompt in zip(clips, prompts, strict=True)]
+    return collate(encoded, pad_token(processor))
+
+
+def _encode_prompt(processor: Any, clip: ClipFrames, prompt: str) -> dict[str, torch.Tensor]:
+    check_frames(processor, clip)
     return processor(
-        text=[render_prompt(processor, prompt) for prompt in prompts],
-        videos=[torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2) for clip in clips],
-        video_metadata=[video_metadata(clip) for clip in clips],
-        do_sample_frames=False,
-        do_resize=False,
-        padding=True,
-        padding_side="left",
+        text=[render_prompt(processor, prompt)],
+        videos=[torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2)],
+        video_metadata=[video_metadata(clip)],
         return_tensors="pt",
+        **video_options(processor),
     )
+
+
+def collate(encoded: Sequence[Mapping[str, torch.Tensor]], pad_token: int) -> dict[str, torch.Tensor]:
+    """One batch of B encoded prompts with one clip each. Not every processor takes clips of several lengths at a time.
+
+    What is per token, (1, P), is left-padded to (B, longest P); what is per video is joined along its first dimension.
+    """
+    longest = max(one["input_ids"].shape[1] for one in encoded)
+    batch = {}
+    for name in encoded[0]:
+        parts = [one[name] for one in encoded]
+        if name in PER_TOKEN:
+            fill = pad_token if name == "input_ids" else 0
+            parts = [torch.nn.functional.pad(part, (longest - part.shape[1], 0), value=fill) for part in parts]
+        batch[name] = torch.cat(parts)
+    return batch
 
 
 def with_answers(
@@ -151,18 +164,22 @@ def with_answers(
     return out
 
 
-def answer_loss_sum(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum of the cross-entropy over the answer tokens of a batch (`with_answers`), in fp32: a scalar."""
+def answer_loss_sum(model: Any, batch: dict[str, torch.Tensor], weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum of the cross-entropy over the answer tokens of a batch (`with_answers`), in fp32: a scalar.
+
+    weights: (B,) fp32 factors of the samples; None: 1.
+    """
     labels = batch["labels"]
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     first = int((labels != IGNORED_LABEL).any(dim=0).nonzero()[0])  # positions before it predict no answer token
     logits = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] - first + 1).logits[:, :-1].float()
-    return torch.nn.functional.cross_entropy(
+    losses = torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]),
         labels[:, first:].reshape(-1),
         ignore_index=IGNORED_LABEL,
-        reduction="sum",
-    )
+        reduction="none",
+    ).view(len(labels), -1)
+    return losses.sum() if weights is None else losses.sum(dim=1) @ weights
 
 
 def to_device(batch: dict[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The steps of the arms: training and evaluation, made from one configuration so that the arms differ in one thing only."""
 
-import dataclasses
+import pathlib
 import random
 from collections.abc import Mapping
 from functools import partial
@@ -14,20 +14,55 @@ from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
+from rbft_ray.model.deepspeed import own_settings
+from rbft_ray.model.vision_features import takes_features
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
 from rbft_ray.runtime.session import replica_needs
-from rbft_ray.stages import evaluate, rationalize, train
+from rbft_ray.stages import evaluate, rationalize, train, vision_features
 
 
 class Arms(NamedTuple):
-    """Makes the training and evaluation steps of all arms: same clips, same task, same base."""
+    """Makes the training and evaluation steps of all arms: same clips, same task, same base.
+
+    features: the step that stores what frozen vision parts make of the training clips, where there is one.
+    """
 
     config: RunConfig
     task: Task
     base: str
     identity: str
     clips: Step
+    features: Step | None = None
+
+    def vision_features(self) -> Step | None:
+        """The step that computes the vision features of the training clips once, where training leaves the vision parts frozen.
+
+        Whether a hub id is of a family that can be given features, is seen when the step runs: planning needs no network.
+        """
+        config, train_config = self.config, self.config.train
+        if train_config.vision_cache == "off" or {"vision", "merger"} & set(train_config.parts):
+            return None
+        if pathlib.Path(self.base).is_dir() and not takes_features(self.base):
+            return None
+        dtype = train.DTYPES[train_config.precision]
+
+        def run(context: StepContext) -> Counts:
+            return vision_features.compute_features(
+                context.out,
+                list_clips(context.inputs[self.clips.name], ["train"]),
+                self.base,
+                config.model.revision,
+                dtype,
+                context.needs,
+                no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
+            )
+
+        def needs(cluster: Mapping[str, float]) -> Needs:
+            return replica_needs(train_config.workers, config.ray, cluster)
+
+        identities = {"base": self.identity}
+        return Step(vision_features.STAGE, {"dtype": dtype}, needs, run, (self.clips,), identities)
 
     def train(
         self, name: str, recipe: StageRecipe, *, rationales: Step | None = None, start: Step | None = None
@@ -43,7 +78,9 @@ class Arms(NamedTuple):
         }
         needs = partial(_group_needs, self.config)
         run = partial(_run_training, self, name, recipe, prompt, rationales, start)
-        return Step(name, settings, needs, run, inputs, {"base": self.identity, "prompt": prompt_hash(prompt)})
+        identities = {"base": self.identity, "prompt": prompt_hash(prompt)}
+        caches = (self.features,) if self.features else ()
+        return Step(name, settings, needs, run, inputs, identities, caches)
 
     def evaluate(self, arm: str, model: Step | None) -> Step:
         """Scores validation and test clips with the arm's model (None: the base); the model's card gets the calibration."""
@@ -93,7 +130,7 @@ def _calibrate_card(card_uri: str, calibration_uri: str) -> None:
 
 
 def _shared_settings(config: TrainConfig) -> dict[str, Any]:
-    settings = result_config(config)
+    settings = {**result_config(config), "own_deepspeed": own_settings(config.deepspeed)}
     for stage in ("stage1", "stage2"):
         settings.pop(stage)
     if config.method == "full":
@@ -102,8 +139,8 @@ def _shared_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
-    each = replica_needs(config.train.workers, config.ray, cluster)
-    return dataclasses.replace(each, gang=True)
+    own = config.train
+    return replica_needs(own.workers, config.ray, cluster, min_replicas=own.min_workers or own.workers)
 
 
 def _run_training(
@@ -117,6 +154,8 @@ def _run_training(
 ) -> Counts:
     config, task = arms.config, arms.task
     clips = list_clips(context.inputs[arms.clips.name], ["train"])
+    if arms.features is not None:
+        clips = vision_features.with_features(clips, context.inputs[arms.features.name])
     if rationales is not None:
         texts = rationalize.kept_rationales(context.inputs[rationales.name])
         samples = [{**clip, "answer": texts[clip["id"]]} for clip in clips if clip["id"] in texts]
@@ -136,6 +175,9 @@ def _run_training(
             recipe=recipe,
             seed=config.seed,
             out=context.out,
+            validation=() if rationales else tuple(list_clips(context.inputs[arms.clips.name], ["validation"])),
+            labels=task.labels,
+            deepspeed=own_settings(config.train.deepspeed),
         ),
         context.needs,
     )

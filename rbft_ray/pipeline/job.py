@@ -9,12 +9,13 @@ from collections.abc import Callable
 from rich.table import Table
 
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import RbftError
+from rbft_ray.core.errors import ConfigError, RbftError
 from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
+from rbft_ray.model.trackers import check_trackers
 from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
-from rbft_ray.pipeline.runner import RUN_FILE, check_resources, read_marker, run_steps, status, step_dir
+from rbft_ray.pipeline.runner import RUN_FILE, check_resources, run_steps, status, step_dir, unfinished
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
@@ -42,7 +43,7 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
     """
     root = storage_root(config)
     planned = plan(config)
-    todo = [step for step in planned.steps if read_marker(root, step) is None]
+    todo = unfinished(root, planned.steps)
     run_dir = storage.join(root, config.name)
     if not todo and not dry_run and _report_is_current(planned, root, run_dir):
         console.print(f"nothing to do: all {len(planned.steps)} steps of {config.name!r} are done")
@@ -50,6 +51,8 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
         return
     if not dry_run:
         check_machine(root)
+        check_base(planned)
+        check_trackers(config.train.trackers)
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
@@ -86,6 +89,24 @@ def check_machine(root: str) -> None:
     storage.delete_file(probe)
     if not storage.scheme(root):
         require_quick(root)
+
+
+def check_base(planned: Plan) -> None:
+    """Whether the base takes video, and frames of the size that the sampling contract stores.
+
+    Raises:
+        ConfigError, DataError: names the setting to change.
+    """
+    from rbft_ray.model.video_input import frame_multiple_px
+    from rbft_ray.model.vlm import load_processor
+
+    stored = planned.config.sampling.multiple_px
+    multiple = frame_multiple_px(load_processor(planned.base, planned.config.model.revision))
+    if multiple is not None and stored % multiple:
+        raise ConfigError(
+            f"sampling.multiple_px: {planned.base} takes frames whose sides are multiples of {multiple} px "
+            f"(its patch size x spatial merge), not of {stored}; set it to {multiple}"
+        )
 
 
 def _print_plan(planned: Plan, root: str, cluster: dict[str, float]) -> None:

@@ -67,12 +67,15 @@ def plan(config: RunConfig) -> Plan:
         clips = _ingest_step(config, dataset, task, sources, {"data": data_identity(dataset)})
     rationales = _rationalize_step(config, task, clips, base, identity)
     arms = Arms(config, task, base, identity, clips)
+    arms = arms._replace(features=arms.vision_features())
     stage1 = arms.train("train_stage1", config.train.stage1, rationales=rationales)
     direct_sft = arms.train("train_direct_sft", config.train.stage2)
     rb_ft = arms.train("train_rb_ft", config.train.stage2, start=stage1)
     _check_target_prior(config, task)
     scored = [arms.evaluate(arm, model) for arm, model in zip(ARMS, (None, direct_sft, rb_ft), strict=True)]
-    return Plan(config, (*sources, clips, rationales, stage1, direct_sft, rb_ft, *scored), task, base, identity)
+    features = (arms.features,) if arms.features else ()
+    steps = (*sources, clips, rationales, *features, stage1, direct_sft, rb_ft, *scored)
+    return Plan(config, steps, task, base, identity)
 
 
 def _check_target_prior(config: RunConfig, task: Task) -> None:

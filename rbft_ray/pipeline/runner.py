@@ -61,6 +61,14 @@ def status(root: str, step: Step) -> str:
     return "begun" if storage.exists(step_dir(root, step)) else "to do"
 
 
+def unfinished(root: str, steps: Sequence[Step]) -> list[Step]:
+    """The steps that are still to run: those that are not done, without caches that only finished steps would use."""
+    todo = [step for step in steps if read_marker(root, step) is None]
+    caches = {cache.id for step in steps for cache in step.caches}
+    used = {cache.id for step in todo for cache in step.caches}
+    return [step for step in todo if step.id not in caches or step.id in used]
+
+
 def check_resources(steps: Sequence[Step], cluster: Mapping[str, float]) -> None:
     """Raises ResourceError, naming every step that the cluster cannot hold."""
     lacks = [(step.name, missing(step.needs(cluster), cluster)) for step in steps]
@@ -78,15 +86,18 @@ def count_text(marker: Mapping[str, Any]) -> str:
 
 
 def run_steps(root: str, steps: Sequence[Step], cluster: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Brings every step to its end, in order. Returns {step name: done-marker}.
+    """Brings every step of `unfinished` to its end, in order. Returns {name of each step that is done: done-marker}.
 
     Raises:
         RbftError: a step failed, or another process is at work on it.
     """
     markers = {}
     width = max(len(step.name) for step in steps)
+    todo = {step.id for step in unfinished(root, steps)}
     for step in steps:
         marker = read_marker(root, step)
+        if marker is None and step.id not in todo:
+            continue
         if marker is not None:
             console.print(f"[dim]= {step.name:<{width}}  done before: {count_text(marker)}[/dim]")
         else:
@@ -100,7 +111,7 @@ def run_steps(root: str, steps: Sequence[Step], cluster: Mapping[str, float]) ->
 
 def _run_step(root: str, step: Step, cluster: Mapping[str, float]) -> dict[str, Any]:
     out = step_dir(root, step)
-    inputs = {other.name: step_dir(root, other) for other in step.inputs}
+    inputs = {other.name: step_dir(root, other) for other in (*step.inputs, *step.caches)}
     with _only_process(out):
         began_sec = time.monotonic()
         counts = step.run(StepContext(out, inputs, step.needs(cluster))).check(step.name)

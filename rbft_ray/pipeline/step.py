@@ -12,7 +12,7 @@ from rbft_ray.runtime.blocks import Counts
 
 
 class StepContext(NamedTuple):
-    """out: the step's directory; inputs: {name of an input step: its directory}; needs: what the step may use."""
+    """out: the step's directory; inputs: {name of an input or cache step: its directory}; needs: what the step may use."""
 
     out: str
     inputs: dict[str, str]
@@ -25,6 +25,7 @@ class Step:
 
     config: settings that affect the result, as JSON values; identities: hashes of what comes from outside (data, base
     weights, prompts). Paths, workers and hardware stay out of both, so that they rerun nothing.
+    caches: steps whose output only saves work: they come before this one like inputs, and change no id.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Step:
     run: Callable[[StepContext], Counts]
     inputs: tuple["Step", ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
+    caches: tuple["Step", ...] = ()
 
     @property
     def id(self) -> str:

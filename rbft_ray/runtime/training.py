@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,15 +18,19 @@ POLL_SEC = 0.5
 class WorkerContext:
     """What the training function of one worker needs of its group."""
 
-    def __init__(self, board: Any):
+    def __init__(self, board: Any, called_at: float):
         import ray.train
 
         context = ray.train.get_context()
         self.rank, self.workers = context.get_world_rank(), context.get_world_size()
-        self._board = board
+        self._board, self._called_at = board, called_at
+
+    def seconds_since_call(self) -> float:
+        """Since `fit` was called, by the clocks of two nodes."""
+        return time.time() - self._called_at
 
     @contextlib.contextmanager
-    def restored_checkpoint(self) -> Iterator[str | None]:
+    def last_checkpoint(self) -> Iterator[str | None]:
         """A local directory with the last reported checkpoint, or None at the start of a run."""
         import ray.train
 
@@ -36,23 +41,40 @@ class WorkerContext:
             with checkpoint.as_directory() as folder:
                 yield folder
 
-    def report_checkpoint(self, folder: str, metrics: dict[str, Any]) -> None:
-        """Stores this worker's part of a checkpoint; returns when all workers have reported."""
+    @contextlib.contextmanager
+    def best_checkpoint(self, metric: str) -> Iterator[str]:
+        """A local directory with the reported checkpoint of the highest `metric`, of equal ones (or without any) the last.
+
+        Waits for the uploads.
+        """
         import ray.train
 
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        reported = ray.train.get_all_reported_checkpoints()
+        scores = [one.metrics.get(metric, float("-inf")) for one in reported]
+        best = max(range(len(reported)), key=lambda index: (scores[index], index))
+        with reported[best].checkpoint.as_directory() as folder:
+            yield folder
 
-    def sum_over_workers(self, value: float) -> float:
-        """The sum of a number over all workers."""
-        import torch
+    def report_checkpoint(self, folder: str | None, metrics: dict[str, Any]) -> None:
+        """Hands over one worker's `folder`; it is uploaded beside the training and then deleted. Every worker calls it."""
+        import ray.train
+
+        ray.train.report(
+            metrics,
+            checkpoint=None if folder is None else ray.train.Checkpoint.from_directory(folder),
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
+        )
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The values of all workers, on every one of them, in the order of their ranks."""
         import torch.distributed as dist
 
         if self.workers == 1:
-            return value
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        total = torch.tensor([value], dtype=torch.float64, device=device)
-        dist.all_reduce(total)
-        return float(total.item())
+            return [value]
+        values: list[Any] = [None] * self.workers
+        dist.all_gather_object(values, value)
+        return values
 
     def progress(self, step: int, loss: float) -> None:
         """Shows the finished step on the driver; does not wait."""
@@ -102,7 +124,7 @@ def _call_on_worker(config: dict[str, Any]) -> Any:
     import torch
 
     torch.set_num_threads(config["threads"])
-    return config["train"](config["job"], WorkerContext(config["board"]))
+    return config["train"](config["job"], WorkerContext(config["board"], config["called_at"]))
 
 
 def fit(
@@ -114,11 +136,14 @@ def fit(
     storage_dir: str,
     needs: Needs,
     max_failures: int,
+    resize_check_sec: float,
+    best_metric: str | None,
 ) -> dict[str, Any]:
     """Runs `train(job, context)` on a group of workers and returns what the first one returns.
 
-    A group that fails starts again from the last checkpoint, `max_failures` times; a killed driver's next call does so too, as
-    the checkpoints lie in `storage_dir`.
+    A group that fails starts again from the last checkpoint, `max_failures` times, with as many workers as there are places for,
+    down to `needs.min_workers`; every `resize_check_sec` seconds a smaller group looks for more places. A killed driver's next call
+    goes on too, as the checkpoints lie in `storage_dir`. Kept are the last checkpoint and the one with the highest `best_metric`.
 
     Raises:
         RbftError: the group failed for good; the message has the cause's own line.
@@ -129,12 +154,20 @@ def fit(
 
     board = ray.remote(num_cpus=0)(_Board).remote()
     gpu = needs.gpus > 0
+    elastic = needs.min_workers < needs.workers
     trainer = TorchTrainer(
         _call_on_worker,
-        train_loop_config={"train": train, "job": job, "board": board, "threads": needs.threads},
+        train_loop_config={
+            "train": train,
+            "job": job,
+            "board": board,
+            "threads": needs.threads,
+            "called_at": time.time(),
+        },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=needs.workers,
+            num_workers=(needs.min_workers, needs.workers) if elastic else needs.workers,
+            elastic_resize_monitor_interval_s=resize_check_sec,
             use_gpu=gpu,
             resources_per_worker={"CPU": needs.cpus, **({"GPU": needs.gpus} if gpu else {})},
         ),
@@ -142,7 +175,7 @@ def fit(
             name=CHECKPOINTS_DIR,
             storage_path=storage_dir,
             failure_config=FailureConfig(max_failures=max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=best_metric),
         ),
     )
     try:

@@ -1,17 +1,24 @@
 """One fine-tuning stage: answers to prompts about clips -> a model. Used for rationales (stage 1) and for labels (stages 2).
 
-in:   samples {id, file, row, answer}, a base model
-out:  model/ (plain Hugging Face weights, adapters merged), training_log.json, rejects/00000.parquet
+in:   samples {id, label, file, row, answer}, a base model
+out:  model/ (plain Hugging Face weights, adapters merged), adapter/ (LoRA), training_log.json, tensorboard/,
+      rejects/00000.parquet; while it trains: checkpoints/
 """
 
+import contextlib
 import dataclasses
-import math
 import tempfile
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from rbft_ray.core import batches
-from rbft_ray.core.config import StageRecipe, TrainConfig
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.config import LabelRecipe, StageRecipe, TrainConfig
+from rbft_ray.core.errors import DataError, RbftError
+from rbft_ray.core.progress import BEST_METRIC, Progress, is_due
 from rbft_ray.core.prompt_checks import TrainingPrompt, check_training_prompts
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
@@ -20,14 +27,24 @@ from rbft_ray.io.clips import read_clip_rows, read_frames
 from rbft_ray.runtime import training
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, part
 
-MODEL_DIR = "model"
+if TYPE_CHECKING:
+    from rbft_ray.model.samples import MicroBatch, Samples
+    from rbft_ray.model.train_engine import TrainEngine
+    from rbft_ray.model.vlm import Vlm
+
+MODEL_DIR, ADAPTER_DIR, TRACKING_DIR = "model", "adapter", "tensorboard"
+LOG_FILE = "training_log.json"
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # of the weights, by train.precision
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainJob:
     """Everything a training worker is told. Frozen and plain, so that it travels to any node.
 
-    `samples`: rows of `list_clips` with `answer`; `prompt`: the same for all; `checkpoints`: where Ray Train keeps its own.
+    samples: rows of `list_clips` with `answer`, and `tokens` of prompt and answer once these are counted; with `features`, where
+    those of the clips are stored (`model.vision_features`), in all or in none. prompt: the same for all.
+    validation: clips with a label of `labels` to choose the best checkpoint by; empty: the last one is kept.
+    deepspeed: keys of the user's own DeepSpeed JSON.
     """
 
     stage: str
@@ -39,10 +56,22 @@ class TrainJob:
     recipe: StageRecipe
     seed: int
     out: str
+    validation: tuple[dict[str, Any], ...] = ()
+    labels: tuple[str, ...] = ()
+    deepspeed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def steps(self) -> int:
         return batches.total_steps(len(self.samples), self.recipe.epochs, self.recipe.global_batch)
+
+    @property
+    def validates_every_epochs(self) -> float | None:
+        return self.recipe.validate_every_epochs if isinstance(self.recipe, LabelRecipe) and self.validation else None
+
+    def steps_after(self, progress: Progress) -> range:
+        """The steps that are still to take: none after the last one, or where the recipe's patience is over."""
+        patience = self.recipe.patience if isinstance(self.recipe, LabelRecipe) else None
+        return range(progress.step, progress.step if progress.is_patience_over(patience) else self.steps)
 
 
 def train(job: TrainJob, needs: Needs) -> Counts:
@@ -50,9 +79,10 @@ def train(job: TrainJob, needs: Needs) -> Counts:
 
     Raises:
         DataError: a prompt tells the label, or no sample is left to train on.
+        RbftError: training failed; the last checkpoint stays, and the next call goes on from it.
     """
     check_training_prompts(job.stage, (TrainingPrompt(one["id"], job.prompt, one["label"]) for one in job.samples))
-    fitting, rejects = _reject_too_long(job)
+    fitting, rejects = measured(job)
     storage.write_table(part(job.out, REJECTS_TABLE, 0), rejects, REJECTS)
     if not fitting:
         why = f"; all {len(rejects)} are too long for train.max_tokens" if rejects else ""
@@ -66,27 +96,39 @@ def train(job: TrainJob, needs: Needs) -> Counts:
         storage_dir=job.out,
         needs=needs,
         max_failures=job.config.max_failures,
+        resize_check_sec=job.config.resize_check_sec,
+        best_metric=BEST_METRIC if job.validates_every_epochs else None,
     )
-    storage.write_json(storage.join(job.out, "training_log.json"), result)
+    if result["failure"]:
+        raise RbftError(f"{job.stage}: {result['failure']}")
+    storage.write_json(storage.join(job.out, LOG_FILE), result)
+    storage.delete_dir(storage.join(job.out, training.CHECKPOINTS_DIR))
     return Counts(len(job.samples), len(fitting), len(rejects)).check(job.stage)
 
 
-def _reject_too_long(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def measured(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(samples with `tokens` of prompt and answer and `flops` of a training pass, reject rows of those that are too long)."""
+    from rbft_ray.core.estimate import Sample, sample_flops, video_tokens
+    from rbft_ray.model.shape import model_shape
     from rbft_ray.model.vlm import answer_tokens, encode_prompts, end_of_turn_token, load_processor
 
-    processor = load_processor(job.base, job.revision)
+    processor, model = load_processor(job.base, job.revision), model_shape(job.base, job.revision, job.config)
     end_of_turn = end_of_turn_token(processor)
-    prompt_tokens: dict[tuple[int, ...], int] = {}  # by the clip's shape: the video decides the prompt's length
+    prompt_tokens: dict[tuple[float, ...], int] = {}  # by the clip's shape and rate: they decide the prompt's length
     fitting, rejects = [], []
-    sizes = read_clip_rows(job.samples, ["height_px", "width_px", "frame_times_sec"])
+    sizes = read_clip_rows(job.samples, ["height_px", "width_px", "frame_times_sec", "fps"])
     for sample, row in zip(job.samples, sizes, strict=True):
-        shape = (len(row["frame_times_sec"]), row["height_px"], row["width_px"])
+        frames, pixels = len(row["frame_times_sec"]), row["height_px"] * row["width_px"]
+        shape = (frames, row["height_px"], row["width_px"], row["fps"])
         if shape not in prompt_tokens:
             encoded = encode_prompts(processor, read_frames([sample]), [job.prompt])
             prompt_tokens[shape] = encoded["input_ids"].shape[1]
-        tokens = prompt_tokens[shape] + len(answer_tokens(processor, end_of_turn, sample["answer"]))
+        answer = len(answer_tokens(processor, end_of_turn, sample["answer"]))
+        tokens = prompt_tokens[shape] + answer
         if tokens <= job.config.max_tokens:
-            fitting.append(sample)
+            video, patches, frame_patches = video_tokens(model, frames, pixels)
+            counts = Sample(video, tokens - video - answer, answer, patches, frame_patches)
+            fitting.append({**sample, "tokens": tokens, "flops": sample_flops(model, counts, recomputes=False)})
         else:
             detail = f"{tokens} tokens of prompt and answer exceed train.max_tokens {job.config.max_tokens}"
             rejects.append(reject(sample, job.stage, Reason.TOO_LONG, detail))
@@ -94,106 +136,158 @@ def _reject_too_long(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str
 
 
 def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, Any]:
-    """Runs on every Ray Train worker: the whole recipe, straight down. Returns the steps and the loss of each."""
+    """Runs on every Ray Train worker: the whole recipe, straight down. Returns the content of training_log.json."""
     import torch
 
-    from rbft_ray.model import lora, vlm
+    from rbft_ray.model import trainable, vlm
+    from rbft_ray.model.checkpoint import load_weights, read_state
+    from rbft_ray.model.meter import Meter
+    from rbft_ray.model.samples import Samples, made_ahead
+    from rbft_ray.model.train_engine import TrainEngine
+    from rbft_ray.model.vision_features import accept_features
 
-    config, recipe = job.config, job.recipe
+    config, progress, failure = job.config, Progress(), ""
+    loaded = vlm.load(job.base, dtype=DTYPES[config.precision], revision=job.revision)
+    if "features" in job.samples[0]:
+        accept_features(loaded.model)
     torch.manual_seed(job.seed)
-    loaded = vlm.load(job.base, dtype=_dtype(config), revision=job.revision)
-    model = lora.add_adapter(loaded.model, config.lora) if config.method == "lora" else loaded.model
-    engine, optimizer = _deepspeed_engine(job, model, context.workers)
-    step, losses = 0, []
-    with context.restored_checkpoint() as checkpoint:
+    model = trainable.make_trainable(loaded.model, config)
+    with context.last_checkpoint() as checkpoint:
         if checkpoint is not None:
-            _, state = engine.load_checkpoint(checkpoint, load_module_strict=config.method == "full")
-            step, losses = state["step"], state["losses"]
-    answers = [vlm.answer_tokens(loaded.processor, loaded.end_of_turn, sample["answer"]) for sample in job.samples]
+            load_weights(model, checkpoint)
+            progress = Progress(**read_state(checkpoint)["extra"])
+        engine = TrainEngine(model, job.recipe, config, job.deepspeed)
+        if checkpoint is not None:
+            engine.restore(checkpoint)
+    samples = Samples(loaded, job.prompt, job.samples)
+    start_up_sec, meter = context.seconds_since_call(), Meter(context.workers, config.precision)
 
-    while step < job.steps:
-        factor = batches.cosine_learning_rate(step, job.steps, recipe.warmup_ratio)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-        indices = batches.batch_indices(len(job.samples), recipe.global_batch, step, job.seed)
-        answer_tokens = batches.answer_token_count(answers, indices)
-        loss_sum = 0.0
-        for rows in batches.worker_micro_batches(indices, context.rank, context.workers, config.micro_batch):
-            loss = vlm.answer_loss_sum(engine, _micro_batch(job, loaded, answers, rows, engine.device))
-            # DeepSpeed averages over workers and micro-batches; wanted is the sum over the global batch's answer tokens.
-            engine.backward(loss * (len(indices) / config.micro_batch / answer_tokens))
-            engine.step()
-            loss_sum += loss.item()
-        step += 1
-        losses.append(context.sum_over_workers(loss_sum) / answer_tokens)
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"the loss is {losses[-1]} at step {step}; lower train.*.learning_rate")
-        context.progress(step, losses[-1])
-        if step % config.checkpoint_every_steps == 0 and step < job.steps:
-            with tempfile.TemporaryDirectory() as folder:
-                state = {"step": step, "losses": losses}
-                engine.save_checkpoint(folder, client_state=state, exclude_frozen_parameters=config.method == "lora")
-                context.report_checkpoint(folder, {"step": step, "loss": losses[-1]})
+    with _tracked(job, context) as track:
+        for work in made_ahead(partial(_work, job, samples, context), job.steps_after(progress)):
+            torch.manual_seed(_noise_seed(job.seed, work.step, context.rank))
+            loss_sum = _add_gradients(engine, work, loaded.model.dtype)
+            taken = engine.step(batches.cosine_learning_rate(work.step, job.steps, job.recipe.warmup_ratio))
+            progress.step = work.step + 1
+            progress.losses.append(sum(context.gathered(loss_sum)))
+            context.progress(progress.step, progress.losses[-1])
+            track(progress.step, {"loss": progress.losses[-1], **taken, **meter.step(work.tokens, work.flops)})
+            if failure := progress.failure():
+                break
+            if scores := _validation(job, loaded, progress.step, context):
+                progress.validations.append({"step": progress.step, **scores})
+                track(progress.step, {BEST_METRIC: scores[BEST_METRIC], **_recalls(scores)})
+            todo = job.steps_after(progress)
+            if scores or not todo or progress.step % config.checkpoint_every_steps == 0:
+                _checkpoint(engine, progress, context)
+            if not todo:
+                break
 
-    gathered = engine._zero3_consolidated_16bit_state_dict() if config.deepspeed.zero_stage == 3 else None
-    if context.rank == 0:
-        _export(job, engine.module, gathered, loaded.processor)
-    return {"steps": step, "losses": losses}
-
-
-def _dtype(config: TrainConfig) -> str:
-    return "bfloat16" if config.precision == "bf16" else "float32"
+    kept_step = None if failure or context.rank else _export_best(job, context)
+    speed = {"start_up_sec": start_up_sec, **meter.summary()}
+    return {**dataclasses.asdict(progress), "kept_step": kept_step, "failure": failure, "speed": speed}
 
 
-def _deepspeed_engine(job: TrainJob, model: Any, workers: int) -> tuple[Any, Any]:
-    """(DeepSpeed engine, optimizer) around the trainable parameters of `model`."""
-    import deepspeed
-    import torch
+class _Work(NamedTuple):
+    """This worker's part of step `step`. answer_tokens, tokens, flops: of the whole global batch, without padding."""
 
-    from rbft_ray.model.deepspeed import deepspeed_config
-    from rbft_ray.model.lora import parameter_groups
+    step: int
+    micro_batches: list["MicroBatch"]
+    answer_tokens: int
+    tokens: int
+    flops: float
 
-    if job.config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    engine, optimizer, _, _ = deepspeed.initialize(
-        model=model.train(),
-        optimizer=torch.optim.AdamW(parameter_groups(model, job.recipe)),
-        config=deepspeed_config(
-            job.config.deepspeed,
-            precision=job.config.precision,
-            global_batch=job.recipe.global_batch,
-            micro_batch=job.config.micro_batch,
-            workers=workers,
-            max_grad_norm=job.recipe.max_grad_norm,
-        ),
-        dist_init_required=False,
+
+def _work(job: TrainJob, samples: "Samples", context: training.WorkerContext, step: int) -> _Work:
+    recipe, lengths = job.recipe, [sample["tokens"] for sample in job.samples]
+    classes = [sample["label"] for sample in job.samples]
+    indices = batches.batch_indices(
+        len(lengths), recipe.global_batch, step, job.seed, classes if recipe.class_balance == "sampling" else None
     )
-    return engine, optimizer
+    weights = batches.balanced_weights(classes) if recipe.class_balance == "loss" else [1.0] * len(classes)
+    own = batches.micro_batches(indices, lengths, context.workers, job.config.micro_batch_tokens)[context.rank]
+    return _Work(
+        step,
+        [samples.micro_batch(rows, [weights[row] for row in rows]) for rows in own],
+        sum(len(samples.answers[index]) for index in indices),
+        sum(lengths[index] for index in indices),
+        sum(job.samples[index]["flops"] for index in indices),
+    )
 
 
-def _micro_batch(job: TrainJob, loaded: Any, answers: list[list[int]], rows: Any, device: Any) -> dict[str, Any]:
-    """Model inputs with labels for these samples."""
+def _add_gradients(engine: "TrainEngine", work: _Work, dtype: Any) -> float:
+    """Adds the gradients of this worker's part. Returns its part of the loss: per answer token of the global batch."""
     from rbft_ray.model import vlm
 
-    clips = read_frames([job.samples[row] for row in rows])
-    inputs = vlm.encode_prompts(loaded.processor, clips, [job.prompt] * len(rows))
-    batch = vlm.with_answers(inputs, [answers[row] for row in rows], vlm.pad_token(loaded.processor))
-    return vlm.to_device(batch, device, loaded.model.dtype)
+    loss_sum = 0.0
+    for number, micro in enumerate(work.micro_batches):
+        inputs = vlm.to_device(micro.inputs, engine.device, dtype)
+        loss = vlm.answer_loss_sum(engine, inputs, micro.weights.to(engine.device)) / work.answer_tokens
+        engine.backward(loss, last=number + 1 == len(work.micro_batches))
+        loss_sum += loss.item()
+    return loss_sum
 
 
-def _export(job: TrainJob, model: Any, gathered: dict[str, Any] | None, processor: Any) -> None:
-    """Writes plain weights with the processor, as `from_pretrained` and vLLM read them. `gathered`: ZeRO-3's whole state."""
-    from rbft_ray.model import lora, vlm
+def _noise_seed(seed: int, step: int, rank: int) -> int:
+    """Of dropout: a function of the step, so that a run that was broken goes on as the unbroken one."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
-    if gathered is not None:
-        whole = vlm.load(job.base, dtype=_dtype(job.config), revision=job.revision).model
-        model = lora.add_adapter(whole, job.config.lora) if job.config.method == "lora" else whole
-        unexpected = model.load_state_dict(gathered, strict=False).unexpected_keys  # tied weights may be missing
-        if unexpected:
-            raise RuntimeError(f"gathered weights that the model has not: {unexpected[:3]}")
+
+def _validation(job: TrainJob, loaded: "Vlm", step: int, context: training.WorkerContext) -> dict[str, Any] | None:
+    """Scores of the validation split, where they are due after `step`; the workers share its clips."""
+    from rbft_ray.model.validation import predictions, validation_scores
+
+    if not is_due(step, job.steps, len(job.samples), job.recipe.global_batch, job.validates_every_epochs):
+        return None
+    # With ZeRO-3 every worker must make as many passes: where the clips do not come out even, some are scored twice.
+    clips = [job.validation[index % len(job.validation)] for index in _even(len(job.validation), context.workers)]
+    own = predictions(loaded, clips[context.rank :: context.workers], job.prompt, job.labels)
+    by_rank = context.gathered(own)
+    predicted = [by_rank[index % context.workers][index // context.workers] for index in range(len(job.validation))]
+    return validation_scores([clip["label"] for clip in job.validation], predicted, job.labels)
+
+
+def _even(count: int, parts: int) -> range:
+    return range(-(-count // parts) * parts)
+
+
+def _recalls(scores: dict[str, Any]) -> dict[str, float]:
+    return {f"recall_{label}": recall for label, recall in scores["recall"].items()}
+
+
+def _checkpoint(engine: "TrainEngine", progress: Progress, context: training.WorkerContext) -> None:
+    folder = tempfile.mkdtemp(prefix="rbft-checkpoint-") if context.rank == 0 else None
+    engine.save(folder, dataclasses.asdict(progress))
+    latest = progress.validations[-1] if progress.validations else {}
+    scored = {BEST_METRIC: latest[BEST_METRIC]} if latest.get("step") == progress.step else {}
+    context.report_checkpoint(folder, {"step": progress.step, "loss": progress.losses[-1], **scored})
+
+
+def _export_best(job: TrainJob, context: training.WorkerContext) -> int:
+    """Writes the best checkpoint (or the last one, where nothing was validated) as plain weights. Returns its step."""
+    from rbft_ray.model.checkpoint import read_state
+    from rbft_ray.model.export import export
+
+    with context.best_checkpoint(BEST_METRIC) as checkpoint, tempfile.TemporaryDirectory() as folder:
+        model, adapter = Path(folder, MODEL_DIR), Path(folder, ADAPTER_DIR)
+        export(job.base, job.revision, DTYPES[job.config.precision], job.config, checkpoint, str(model), str(adapter))
+        for made in (model, adapter):
+            if made.exists():
+                storage.upload_dir(str(made), storage.join(job.out, made.name))
+        return int(read_state(checkpoint)["extra"]["step"])
+
+
+@contextlib.contextmanager
+def _tracked(job: TrainJob, context: training.WorkerContext) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A function that logs numbers by step to the run's trackers, on the first worker; it does nothing on the others."""
+    from rbft_ray.model.trackers import Trackers
+
+    if context.rank or not job.config.trackers:
+        yield lambda step, values: None
+        return
     with tempfile.TemporaryDirectory() as folder:
-        lora.merged(model).save_pretrained(folder)
-        processor.save_pretrained(folder)
-        processor.video_processor.save_pretrained(folder)  # vLLM wants video_preprocessor_config.json on its own
-        storage.upload_dir(folder, storage.join(job.out, MODEL_DIR))
+        trackers = Trackers(job.config.trackers, folder, job.stage, job.recipe.model_dump(mode="json"))
+        try:
+            yield trackers.log
+        finally:
+            trackers.close()
+            storage.upload_dir(folder, storage.join(job.out, TRACKING_DIR))

@@ -47,7 +47,9 @@ def test_sections_within_a_section_are_cleaned_as_well() -> None:
 
 
 def test_workers_leave_the_identity_as_it_is_and_the_recipe_does_not() -> None:
-    spread = TrainConfig(workers=4, micro_batch=2, checkpoint_every_steps=1, gradient_checkpointing=True)
+    spread = TrainConfig(
+        workers=4, micro_batch_tokens=512, min_workers=2, checkpoint_every_steps=1, gradient_checkpointing=True
+    )
     assert result_config(spread) == result_config(TrainConfig())
     assert result_config(EvaluateConfig(replicas=7, block_clips=3, batch_clips=5)) == result_config(EvaluateConfig())
     assert result_config(TrainConfig(stage1=StageRecipe(epochs=1))) != result_config(TrainConfig())
@@ -58,10 +60,29 @@ def test_the_identity_is_made_of_json_values() -> None:
     assert json.loads(json.dumps(kept)) == kept
 
 
-@pytest.mark.parametrize("stage", ["stage1", "stage2"])
-def test_a_global_batch_must_divide_over_the_workers(stage: str) -> None:
-    with pytest.raises(ValidationError, match=rf"train\.{stage}\.global_batch must be a multiple .* = 8"):
-        RunConfig(train=TrainConfig(**{stage: StageRecipe(global_batch=12)}))
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"workers": 2, "min_workers": 3}, "min_workers must not be above workers"),
+        (
+            {"stage2": {"patience": 2, "validate_every_epochs": None}},
+            "stage2.patience needs stage2.validate_every_epochs",
+        ),
+        ({"parts": []}, "parts"),
+        ({"precision": "fp16", "deepspeed": {"zero_stage": 0}}, "fp16 needs deepspeed.zero_stage 1, 2 or 3"),
+    ],
+)
+def test_training_settings_that_contradict_each_other_are_refused(section: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrainConfig.model_validate_json(json.dumps(section))
+
+
+def test_the_authors_rates_are_the_default_of_full_fine_tuning() -> None:
+    assert StageRecipe().learning_rates("full") == {"language": 1e-5, "merger": 1e-5, "vision": 2e-6}
+    assert StageRecipe().learning_rates("lora") == {"language": 1e-4, "merger": 1e-4, "vision": 1e-4}
+    assert StageRecipe(learning_rate=3e-4).learning_rates("full") == dict.fromkeys(
+        ("language", "merger", "vision"), 3e-4
+    )
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a b", "-x"])

@@ -25,11 +25,11 @@ def test_totals_count_every_worker() -> None:
 @pytest.mark.parametrize(
     ("needs", "cluster", "expected"),
     [
-        (Needs(workers=4, cpus=1, gang=True), {"CPU": 4.0}, None),
-        (Needs(workers=4, cpus=1, gang=True), {"CPU": 3.0}, "4 CPUs needed, 3 there"),
+        (Needs(workers=4, cpus=1, min_workers=4), {"CPU": 4.0}, None),
+        (Needs(workers=4, cpus=1, min_workers=4), {"CPU": 3.0}, "4 CPUs needed, 3 there"),
         (Needs(workers=4, cpus=1), {"CPU": 1.0}, None),
         (Needs(workers=4, cpus=2), {"CPU": 1.0}, "2 CPUs needed, 1 there"),
-        (Needs(workers=8, gpus=1, gang=True), {"CPU": 8.0}, "8 GPUs needed, 0 there"),
+        (Needs(workers=8, gpus=1, min_workers=8), {"CPU": 8.0}, "8 GPUs needed, 0 there"),
         (Needs(gpus=1), {}, "1 GPUs needed, 0 there; 1 CPUs needed, 0 there"),
     ],
 )
@@ -38,4 +38,4 @@ def test_what_is_missing(needs: Needs, cluster: dict[str, float], expected: str 
 
 
 def test_fractions_that_fit_exactly_are_not_missing() -> None:
-    assert missing(Needs(workers=3, cpus=0.1, gang=True), {"CPU": 0.3}) is None
+    assert missing(Needs(workers=3, cpus=0.1, min_workers=3), {"CPU": 0.3}) is None

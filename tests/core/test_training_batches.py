@@ -1,20 +1,26 @@
 """Batches are a function of seed and step alone: the same for any number of workers."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_sample_weight
 
 from rbft_ray.core.batches import (
-    answer_token_count,
+    balanced_weights,
     batch_indices,
     cosine_learning_rate,
+    epoch_order,
+    micro_batches,
+    padding_share,
     total_steps,
-    worker_micro_batches,
 )
 
 sizes = st.integers(1, 30)
 seeds = st.integers(0, 100)
+labels = st.lists(st.sampled_from("abcd"), min_size=1, max_size=40)
 
 
 def stream(samples: int, global_batch: int, steps: int, seed: int) -> np.ndarray:
@@ -51,19 +57,47 @@ def test_no_samples_are_refused() -> None:
         batch_indices(0, 8, 0, 0)
 
 
-@given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 4))
-def test_the_workers_parts_are_the_global_batch(workers: int, micro_batch: int, rounds: int) -> None:
-    indices = np.random.default_rng(0).permutation(workers * micro_batch * rounds)
-    parts = [worker_micro_batches(indices, worker, workers, micro_batch) for worker in range(workers)]
-    assert [[len(micro) for micro in part] for part in parts] == [[micro_batch] * rounds] * workers
-    interleaved = np.stack([np.concatenate(part) for part in parts], axis=1).ravel()
-    np.testing.assert_array_equal(interleaved, indices)
+@given(labels, st.integers(0, 6), seeds)
+def test_a_balanced_epoch_draws_every_class_equally_often(classes: list[str], epoch: int, seed: int) -> None:
+    order = epoch_order(len(classes), epoch, seed, classes)
+    assert len(order) == len(classes)
+    drawn = Counter(classes[index] for index in order)
+    share = len(classes) / len(set(classes))
+    assert all(abs(drawn[name] - share) < 1 for name in set(classes))
 
 
-@pytest.mark.parametrize(("size", "workers", "micro_batch"), [(8, 3, 1), (8, 2, 3), (8, 4, 4)])
-def test_a_global_batch_that_does_not_divide_is_refused(size: int, workers: int, micro_batch: int) -> None:
-    with pytest.raises(ValueError, match=f"{size} is no multiple of {workers} workers x {micro_batch} samples"):
-        worker_micro_batches(np.arange(size), 0, workers, micro_batch)
+@given(labels, seeds)
+def test_balanced_epochs_go_through_all_samples_of_a_class(classes: list[str], seed: int) -> None:
+    drawn = Counter(index for epoch in range(12) for index in epoch_order(len(classes), epoch, seed, classes))
+    for name in set(classes):
+        own = [drawn[index] for index, other in enumerate(classes) if other == name]
+        assert max(own) - min(own) <= 1
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=24),
+    st.integers(1, 5),
+    st.integers(1, 200),
+)
+def test_micro_batches_are_the_global_batch_within_the_budget(lengths: list[int], workers: int, budget: int) -> None:
+    indices = np.random.default_rng(0).permutation(len(lengths))
+    parts = micro_batches(indices, lengths, workers, budget)
+    assert len(parts) == workers and len({len(part) for part in parts}) == 1
+    flat = [batch for part in parts for batch in part]
+    assert sorted(np.concatenate(flat)) == sorted(indices)
+    assert all(len(batch) <= 1 or len(batch) * max(lengths[i] for i in batch) <= budget for batch in flat)
+
+
+def test_sorted_lengths_save_padding() -> None:
+    lengths = [10, 100] * 8
+    indices = np.arange(16)
+    sorted_parts = [batch for part in micro_batches(indices, lengths, 2, 400) for batch in part]
+    assert padding_share(sorted_parts, lengths) == 0
+    assert padding_share(np.split(indices, 4), lengths) == pytest.approx(0.45)
+
+
+def test_more_workers_than_samples_leave_some_without_work() -> None:
+    assert [len(part[0]) for part in micro_batches(np.arange(2), [5, 5], 3, 10)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -87,5 +121,6 @@ def test_the_rate_is_half_in_the_middle_of_the_fall() -> None:
     assert cosine_learning_rate(60, 100, 0.2) == pytest.approx(0.5)
 
 
-def test_answer_tokens_are_counted_as_often_as_a_sample_comes() -> None:
-    assert answer_token_count([[1, 2], [3], [4, 5, 6]], np.array([0, 2, 2])) == 8
+@given(labels)
+def test_weights_are_those_of_scikit_learn(classes: list[str]) -> None:
+    np.testing.assert_allclose(balanced_weights(classes), compute_sample_weight("balanced", classes))

@@ -30,7 +30,11 @@ def errors(done: subprocess.CompletedProcess[str]) -> str:
         (["run", "nowhere.yaml"], ConfigError.exit_code, "nowhere.yaml"),
         (["run", "demo", "--set", "train.stage1.epoch=2"], ConfigError.exit_code, "train.stage1.epoch: unknown key"),
         (["run", "demo", "--set", "train.workers=two"], ConfigError.exit_code, "train.workers"),
-        (["run", "demo", "--set", "train.workers=3"], ConfigError.exit_code, "global_batch"),
+        (
+            ["run", "demo", "--set", "train.min_workers=3"],
+            ConfigError.exit_code,
+            "min_workers must not be above workers",
+        ),
         (["run", "demo", "--set", "data.manifest=gone.csv"], DataError.exit_code, "gone.csv"),
         (["run", "demo", "--set", "data.manifest=empty.csv"], DataError.exit_code, "empty.csv: the manifest is empty"),
         (["run", "demo", "--set", "storage=a-file"], StorageError.exit_code, "a-file"),
@@ -44,6 +48,17 @@ def test_a_mistake_is_one_line_that_names_what_is_wrong(tmp_path, arguments, cod
     done = rbft(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert says in errors(done)
+
+
+def test_a_base_that_frames_do_not_suit_is_refused_before_anything_runs(tmp_path):
+    from families import write_family
+
+    base = write_family("qwen3_vl", tmp_path / "base")  # patches of 16 px, merged by two; the default is for 14 px
+    done = rbft("run", "demo", "--set", f"model.base={base}", cwd=tmp_path)
+    assert done.returncode == ConfigError.exit_code
+    assert "sampling.multiple_px" in errors(done)
+    assert "set it to 32" in errors(done)
+    assert not list(tmp_path.glob("runs/steps/*"))
 
 
 def test_an_unknown_option_is_no_traceback(tmp_path):

@@ -239,5 +239,5 @@ def test_training_refuses_a_hinted_prompt_before_it_reads_or_writes(tmp_path: Pa
     with pytest.raises(
         DataError, match=rf"^{stage}: the prompt of clip 'clip one' has the hint 'Hint: the class is 猫\."
     ):
-        train(job, Needs(2, gang=True))
+        train(job, Needs(2, min_workers=2))
     assert list(tmp_path.iterdir()) == []

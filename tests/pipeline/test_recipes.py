@@ -49,6 +49,47 @@ def test_a_change_reruns_exactly_what_is_downstream(override, changed):
     assert {name for name in ALL if before[name] != after[name]} == changed
 
 
+FROZEN = "train.parts=[language]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "there"),
+    [
+        ([FROZEN], True),
+        ([FROZEN, "train.method=full"], True),
+        ([FROZEN, "model.base=Qwen/Qwen2.5-VL-7B-Instruct"], True),
+        ([FROZEN, "train.vision_cache=off"], False),
+        ([FROZEN, "train.vision_cache='off'"], False),
+        (["train.parts=[language, merger]"], False),
+        (["train.parts=[language, vision]"], False),
+        ([], False),
+    ],
+)
+def test_vision_features_are_stored_where_what_makes_them_is_frozen(overrides, there):
+    assert set(step_ids(*overrides)) == ALL | ({"vision_features"} if there else set())
+
+
+def test_a_base_of_another_family_has_no_vision_features(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llava_onevision"}')
+    assert "vision_features" not in step_ids(FROZEN, f"model.base={tmp_path}")
+
+
+def test_the_vision_cache_changes_no_other_step():
+    stored, computed = step_ids(FROZEN), step_ids(FROZEN, "train.vision_cache=off")
+    assert {name: stored[name] for name in computed} == computed
+    assert stored["vision_features"] == step_ids(FROZEN, "train.stage2.epochs=1")["vision_features"]
+    assert stored["vision_features"] != step_ids(FROZEN, "train.precision=bf16")["vision_features"]
+    assert stored["vision_features"] != step_ids(FROZEN, "sampling.quality=80")["vision_features"]
+
+
+def test_every_training_step_is_given_the_vision_features():
+    steps = plan(load_config("demo", [FROZEN])).steps
+    names = [step.name for step in steps]
+    users = [step.name for step in steps if step.caches]
+    assert users == ["train_stage1", "train_direct_sft", "train_rb_ft"]
+    assert all(names.index("vision_features") < names.index(user) for user in users)
+
+
 def write_manifest(folder: Path, rows: str) -> str:
     folder.mkdir(exist_ok=True)
     (folder / "m.csv").write_text(f"id,path,label,split\n{rows}")

@@ -104,7 +104,7 @@ def test_an_override_of_another_form_is_refused(override: str, message: str) -> 
         ({"data": {"split_names": {"x": "y"}}}, r"^data\.split_names\.x: "),
         ({"data": {"test_fraction": float("nan")}}, r"^data\.test_fraction: "),
         ({"sampling": {"fps": 2.0}}, r"^sampling: set exactly one of num_frames and fps"),
-        ({"train": {"stage2": {"global_batch": 7}}}, r"train\.stage2\.global_batch must be a multiple"),
+        ({"train": {"workers": 2, "min_workers": 3}}, r"train: min_workers must not be above workers"),
         ({"name": "a/b"}, r"^name: .*given: 'a/b'"),
     ],
     ids=str,

@@ -1,0 +1,89 @@
+"""A training checkpoint as files: whole tensors by name, so that it fits any number of workers and ZeRO stage.
+
+trained-00000.safetensors   weight/NAME, exp_avg/NAME, exp_avg_sq/NAME in fp32; shards of about 4 GiB
+state.json                  written last: the sizes of the shards, and what the writer adds
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from rbft_ray.core.errors import DataError
+
+STATE_FILE = "state.json"
+WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")
+SHARD_BYTES = 4 << 30
+
+
+def write_checkpoint(folder: str, tensors: Iterable[tuple[str, str, torch.Tensor]], state: dict[str, Any]) -> None:
+    """Writes (key, parameter's name, tensor) triples and then the state."""
+    sizes: dict[str, int] = {}
+    shard: dict[str, torch.Tensor] = {}
+    held = 0
+
+    def flush() -> None:
+        file = Path(folder, f"trained-{len(sizes):05d}.safetensors")
+        save_file(shard, str(file))
+        sizes[file.name] = file.stat().st_size
+        shard.clear()
+
+    for key, name, tensor in tensors:
+        shard[f"{key}/{name}"] = tensor.detach().float().cpu().clone()
+        held += shard[f"{key}/{name}"].nbytes
+        if held >= SHARD_BYTES:
+            flush()
+            held = 0
+    if shard:
+        flush()
+    Path(folder, STATE_FILE).write_text(json.dumps({"shards": sizes, **state}), encoding="utf-8")
+
+
+def read_state(folder: str) -> dict[str, Any]:
+    """The state of a checkpoint.
+
+    Raises:
+        DataError: the checkpoint is not whole.
+    """
+    file = Path(folder, STATE_FILE)
+    if not file.is_file():
+        raise DataError(f"checkpoint {folder}: {STATE_FILE} is missing, so it is not whole; delete it")
+    state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for name, size in state["shards"].items():
+        found = Path(folder, name).stat().st_size if Path(folder, name).is_file() else 0
+        if found != size:
+            raise DataError(f"checkpoint {folder}: {name} has {found} of {size} bytes; delete the checkpoint")
+    return state
+
+
+def read_tensors(folder: str) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """(key, parameter's name, fp32 tensor) in an order that is the same for every reader."""
+    for shard in sorted(read_state(folder)["shards"]):
+        with safe_open(str(Path(folder, shard)), framework="pt") as file:
+            for full in sorted(file.keys()):
+                key, _, name = full.partition("/")
+                yield key, name, file.get_tensor(full)
+
+
+def load_weights(model: Any, folder: str) -> None:
+    """Puts a checkpoint's weights into the trainable parameters of a model that is not under DeepSpeed.
+
+    Raises:
+        DataError: the checkpoint is not whole, or is of another model or other trained weights.
+    """
+    missing = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    with torch.no_grad():
+        for key, name, tensor in read_tensors(folder):
+            if key == WEIGHT:
+                parameter = missing.pop(name, None)
+                if parameter is None or parameter.shape != tensor.shape:
+                    raise DataError(
+                        f"checkpoint {folder}: {name} {tuple(tensor.shape)} is no trained weight of this model"
+                    )
+                parameter.copy_(tensor)
+    if missing:
+        raise DataError(f"checkpoint {folder}: has not the trained weight {min(missing)} ({len(missing)} missing)")
