@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rbft_ray.core.config import TrainConfig
 from rbft_ray.core.estimate import ModelShape, Sample, Tower
+from rbft_ray.core.train_config import TrainConfig
 
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}  # by train.precision
 MOMENT_BYTES = 8  # Adam's two, in fp32

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rbft_ray.core.config import DeepSpeedConfig
 from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.train_config import DeepSpeedConfig
 from rbft_ray.io import storage
 
 # What the recipe decides: batches, optimizer, schedule and precision.

@@ -1,6 +1,6 @@
 """A checkpoint's weights as plain Hugging Face directories, which `from_pretrained` and vLLM read."""
 
-from rbft_ray.core.config import TrainConfig
+from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.model import vlm
 from rbft_ray.model.checkpoint import load_weights
 from rbft_ray.model.trainable import make_trainable, merged

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from rbft_ray.core.config import TrainConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.estimate import PARTS, ModelShape, Part, Tower
+from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.model.trainable import make_trainable, part_of
 
 

@@ -15,7 +15,7 @@ from deepspeed.utils import (
     safe_set_local_optimizer_state,
 )
 
-from rbft_ray.core.config import StageRecipe, TrainConfig
+from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.model.checkpoint import MOMENTS, WEIGHT, read_state, read_tensors, write_checkpoint
 from rbft_ray.model.deepspeed import deepspeed_config
 from rbft_ray.model.trainable import parameter_groups

@@ -6,8 +6,8 @@ Between stages adapters are merged: stage 2 starts from plain stage-1 weights wi
 import re
 from typing import Any
 
-from rbft_ray.core.config import StageRecipe, TrainConfig
 from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.train_config import StageRecipe, TrainConfig
 
 _VISION = ("visual.", "vision_tower.", "vision_model.")
 _MERGER = ("merger.", "merger_list.", "multi_modal_projector.", "connector.")

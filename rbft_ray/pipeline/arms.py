@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from rbft_ray.core.card import CARD_FILE, Calibration, make_card, parse_card
-from rbft_ray.core.config import RunConfig, StageRecipe, TrainConfig, result_config
+from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import Task, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
+from rbft_ray.core.section import result_config
+from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.model.deepspeed import own_settings

@@ -8,7 +8,7 @@ import numpy as np
 
 from rbft_ray import demo
 from rbft_ray.core.batches import total_steps
-from rbft_ray.core.config import RunConfig, StageRecipe, TrainConfig
+from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
 from rbft_ray.core.estimate import (
     DEFAULT_GPU,
@@ -24,6 +24,7 @@ from rbft_ray.core.estimate import (
 )
 from rbft_ray.core.prompts import Task, label_prompt, rationale_prompt
 from rbft_ray.core.sampling import frame_count
+from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.core.training_memory import (
     CHECKPOINT_BYTES,
     VALUE_BYTES,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 
 from rbft_ray import demo
-from rbft_ray.core.config import RunConfig, result_config
+from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.labels import take_each
 from rbft_ray.core.prompts import (
@@ -20,6 +20,7 @@ from rbft_ray.core.prompts import (
 from rbft_ray.core.rationale_checks import task_knowledge
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, SPLITS
+from rbft_ray.core.section import result_config
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE

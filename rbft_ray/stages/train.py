@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rbft_ray.core import batches
-from rbft_ray.core.config import LabelRecipe, StageRecipe, TrainConfig
 from rbft_ray.core.errors import DataError, RbftError
 from rbft_ray.core.progress import BEST_METRIC, Progress, is_due
 from rbft_ray.core.prompt_checks import TrainingPrompt, check_training_prompts
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
+from rbft_ray.core.train_config import LabelRecipe, StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import read_clip_rows, read_frames
 from rbft_ray.runtime import training

@@ -7,7 +7,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from rbft_ray.core import config
-from rbft_ray.core.config import EvaluateConfig, RunConfig, Section, StageRecipe, TrainConfig, result_config
+from rbft_ray.core.config import EvaluateConfig, RunConfig
+from rbft_ray.core.section import Section, result_config
+from rbft_ray.core.train_config import StageRecipe, TrainConfig
 
 SECTIONS = [value for value in vars(config).values() if isinstance(value, type) and issubclass(value, Section)]
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbft_ray.core.config import DeepSpeedConfig, TrainConfig
 from rbft_ray.core.estimate import (
     GPUS,
     ModelShape,
@@ -18,6 +17,7 @@ from rbft_ray.core.estimate import (
     sample_flops,
     video_tokens,
 )
+from rbft_ray.core.train_config import DeepSpeedConfig, TrainConfig
 from rbft_ray.core.training_memory import Memory, Zero, activation_bytes, training_memory, zero_of
 
 NO_BLOCKS = Tower(0, 0, 0, 0, 0, gated=True, fused=False)

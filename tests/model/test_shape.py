@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from families import FAMILIES, write_family
 
-from rbft_ray.core.config import LoraConfig, TrainConfig
 from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.estimate import Tower
+from rbft_ray.core.train_config import LoraConfig, TrainConfig
 from rbft_ray.model.shape import model_shape
 from rbft_ray.model.trainable import make_trainable
 

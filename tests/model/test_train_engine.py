@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from rbft_ray.core.config import DeepSpeedConfig, StageRecipe, TrainConfig
 from rbft_ray.core.errors import DataError
+from rbft_ray.core.train_config import DeepSpeedConfig, StageRecipe, TrainConfig
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.model import checkpoint, trainable, vlm
 from rbft_ray.stages.train import TrainJob, _add_gradients, _work

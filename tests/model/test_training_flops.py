@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rbft_ray.core.config import TrainConfig
 from rbft_ray.core.estimate import Sample, sample_flops, video_tokens
+from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.model.shape import model_shape
 from rbft_ray.model.trainable import make_trainable
 

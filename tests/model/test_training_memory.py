@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from rbft_ray.core.config import TrainConfig
 from rbft_ray.core.estimate import ModelShape, Sample, video_tokens
+from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.core.training_memory import VALUE_BYTES, Zero, activation_bytes, training_memory
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.model.shape import model_shape

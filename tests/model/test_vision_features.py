@@ -10,9 +10,9 @@ import pytest
 import torch
 from families import FAMILIES, multiple_px, write_family
 
-from rbft_ray.core.config import TrainConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.schema import FEATURES
+from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.trainable import make_trainable, part_of

@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rbft_ray.cli import app
-from rbft_ray.core.config import RunConfig, StageRecipe, TrainConfig
+from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.prompts import Task, hinted_rationale_prompt, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS
+from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.vlm import answer_tokens, encode_prompts, load_processor, render_prompt, with_answers

@@ -24,11 +24,18 @@ ELASTIC = Needs(2, min_workers=1)
 
 def test_a_lost_node_costs_workers_and_not_the_run_and_a_new_one_is_used(ray_cluster, clips, base_dir, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = {"checkpoint_every_steps": 2, "recipe": {"epochs": 60}, "resize_check_sec": 2.0, "min_workers": 1}
+    settings = {
+        "checkpoint_every_steps": 2,
+        "recipe": {"epochs": 60, "validate_every_epochs": None},
+        "resize_check_sec": 2.0,
+        "min_workers": 1,
+    }
     train(make_job(clips, base_dir, whole, **settings), Needs(2, min_workers=2))
     (tmp_path / "job.pickle").write_bytes(pickle.dumps(make_job(clips, base_dir, broken, **settings)))
+    # After a node is lost Ray Train waits so long for the workers that it had.
+    environment = {**os.environ, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8"}
     command = [sys.executable, __file__, str(tmp_path / "job.pickle"), str(broken)]
-    run = subprocess.run(command, check=True, timeout=500, capture_output=True, text=True)
+    run = subprocess.run(command, check=True, timeout=500, env=environment, capture_output=True, text=True)
     sizes = [json.loads(line)["workers"] for line in run.stdout.splitlines() if line.startswith('{"workers"')]
     assert sizes == [2, 1, 2], run.stdout
     np.testing.assert_allclose(training_log(broken)["losses"], training_log(whole)["losses"], atol=1e-4)

@@ -16,11 +16,12 @@ import psutil
 import pytest
 import torch
 
-from rbft_ray.core.config import DeepSpeedConfig, LabelRecipe, RayConfig, TrainConfig
+from rbft_ray.core.config import RayConfig
 from rbft_ray.core.errors import DataError, RbftError
 from rbft_ray.core.prompts import Task, label_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
+from rbft_ray.core.train_config import DeepSpeedConfig, LabelRecipe, TrainConfig
 from rbft_ray.io.clips import read_frames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import answer_tokens, encode_prompts, load

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from rbft_ray.core.config import DataConfig, DeepSpeedConfig, LabelRecipe, StageRecipe, TrainConfig
+from rbft_ray.core.config import DataConfig
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.core.schema import CLIPS
+from rbft_ray.core.train_config import DeepSpeedConfig, LabelRecipe, StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import CLIPS_TABLE, list_clips, read_frames
 from rbft_ray.model.scoring import label_log_probabilities
