@@ -29,6 +29,16 @@ class Progress:
             return f"training diverges: the loss was {self.losses[0]:.3g}, and {self.losses[-1]:.3g} at step {self.step}; {_ADVICE}"
         return ""
 
+    def score(self) -> float | None:
+        """Macro-F1 of the validation split at this step, if it was validated then."""
+        latest = self.validations[-1] if self.validations else {}
+        return latest[BEST_METRIC] if latest.get("step") == self.step else None
+
+    def rank(self) -> tuple[float, int]:
+        """By which the best checkpoint is the highest: the score, then the step; unscored ones come last."""
+        score = self.score()
+        return (-1.0 if score is None else score, self.step)
+
     def is_patience_over(self, patience: int | None) -> bool:
         """True where so many validations in a row were no better than the best before them."""
         scores = [one[BEST_METRIC] for one in self.validations]

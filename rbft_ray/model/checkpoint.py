@@ -5,6 +5,7 @@ state.json                  written last: the sizes of the shards, and what the 
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.errors import DataError, StorageError
+from rbft_ray.io import storage
 
 STATE_FILE = "state.json"
 WEIGHT, MOMENTS = "weight", ("exp_avg", "exp_avg_sq")
 SHARD_BYTES = 4 << 30
+
+_log = logging.getLogger(__name__)
 
 
 def write_checkpoint(folder: str, tensors: Iterable[tuple[str, str, torch.Tensor]], state: dict[str, Any]) -> None:
@@ -43,25 +47,36 @@ def write_checkpoint(folder: str, tensors: Iterable[tuple[str, str, torch.Tensor
     Path(folder, STATE_FILE).write_text(json.dumps({"shards": sizes, **state}), encoding="utf-8")
 
 
-def read_state(folder: str) -> dict[str, Any]:
-    """The state of a checkpoint.
+def read_state(uri: str) -> dict[str, Any]:
+    """The state of a checkpoint, in a directory of any file system.
 
     Raises:
         DataError: the checkpoint is not whole.
     """
-    file = Path(folder, STATE_FILE)
-    if not file.is_file():
-        raise DataError(f"checkpoint {folder}: {STATE_FILE} is missing, so it is not whole; delete it")
-    state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    file = storage.join(uri, STATE_FILE)
+    if not storage.exists(file):
+        raise DataError(f"checkpoint {uri}: {STATE_FILE} is missing, so it is not whole; delete it")
+    state: dict[str, Any] = storage.read_json(file)
     for name, size in state["shards"].items():
-        found = Path(folder, name).stat().st_size if Path(folder, name).is_file() else 0
+        found = storage.size_bytes(storage.join(uri, name)) or 0
         if found != size:
-            raise DataError(f"checkpoint {folder}: {name} has {found} of {size} bytes; delete the checkpoint")
+            raise DataError(f"checkpoint {uri}: {name} has {found} of {size} bytes; delete the checkpoint")
     return state
 
 
+def whole_checkpoints(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(URI, state) of each checkpoint in a directory of checkpoints that is whole; others are left out with a warning."""
+    for file in storage.list_files(uri, recursive=True):
+        folder, _, name = file.rpartition("/")
+        if name == STATE_FILE:
+            try:
+                yield storage.join(uri, folder), read_state(storage.join(uri, folder))
+            except (DataError, StorageError) as error:
+                _log.warning("%s", error)
+
+
 def read_tensors(folder: str) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """(key, parameter's name, fp32 tensor) in an order that is the same for every reader."""
+    """(key, parameter's name, fp32 tensor) of a local checkpoint, in an order that is the same for every reader."""
     for shard in sorted(read_state(folder)["shards"]):
         with safe_open(str(Path(folder, shard)), framework="pt") as file:
             for full in sorted(file.keys()):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.errors import ConfigError, StorageError
 from rbft_ray.core.train_config import DeepSpeedConfig
 from rbft_ray.io import storage
 
@@ -24,15 +24,14 @@ def own_settings(settings: DeepSpeedConfig) -> dict[str, Any]:
     """The keys of the user's DeepSpeed JSON (`deepspeed.file`). Values 'auto', as Transformers writes them, are left out.
 
     Raises:
-        ConfigError: the file sets something that the recipe decides, or is no JSON object.
-        StorageError: it cannot be read.
+        ConfigError: the file cannot be read, is no JSON object, or sets something that the recipe decides.
     """
     if settings.file is None:
         return {}
     try:
         found = storage.read_json(settings.file)
-    except ValueError as error:
-        raise ConfigError(f"train.deepspeed.file: {settings.file} is no JSON: {error}") from error
+    except (FileNotFoundError, StorageError) as error:
+        raise ConfigError(f"train.deepspeed.file: {error}") from error
     if not isinstance(found, Mapping):
         raise ConfigError(f"train.deepspeed.file: {settings.file} holds no JSON object")
     kept = _without_auto(found)

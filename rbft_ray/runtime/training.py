@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rbft_ray.core.errors import RbftError
+from rbft_ray.core.errors import RbftError, StorageError
 from rbft_ray.core.resources import Needs
+from rbft_ray.io import storage
 from rbft_ray.runtime.failures import cause_line
 from rbft_ray.runtime.progress import StageProgress
 
 CHECKPOINTS_DIR = "checkpoints"
+SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"  # of Ray Train, in CHECKPOINTS_DIR
 POLL_SEC = 0.5
 
 
@@ -29,31 +31,11 @@ class WorkerContext:
         """Since `fit` was called, by the clocks of two nodes."""
         return time.time() - self._called_at
 
-    @contextlib.contextmanager
-    def last_checkpoint(self) -> Iterator[str | None]:
-        """A local directory with the last reported checkpoint, or None at the start of a run."""
+    def wait_for_uploads(self) -> None:
+        """Returns when every reported checkpoint is stored."""
         import ray.train
 
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            yield None
-        else:
-            with checkpoint.as_directory() as folder:
-                yield folder
-
-    @contextlib.contextmanager
-    def best_checkpoint(self, metric: str) -> Iterator[str]:
-        """A local directory with the reported checkpoint of the highest `metric`, of equal ones (or without any) the last.
-
-        Waits for the uploads.
-        """
-        import ray.train
-
-        reported = ray.train.get_all_reported_checkpoints()
-        scores = [one.metrics.get(metric, float("-inf")) for one in reported]
-        best = max(range(len(reported)), key=lambda index: (scores[index], index))
-        with reported[best].checkpoint.as_directory() as folder:
-            yield folder
+        ray.train.get_all_reported_checkpoints()
 
     def report_checkpoint(self, folder: str | None, metrics: dict[str, Any]) -> None:
         """Hands over one worker's `folder`; it is uploaded beside the training and then deleted. Every worker calls it."""
@@ -127,6 +109,16 @@ def _call_on_worker(config: dict[str, Any]) -> Any:
     return config["train"](config["job"], WorkerContext(config["board"], config["called_at"]))
 
 
+def _drop_broken_snapshot(storage_dir: str) -> None:
+    """Deletes Ray Train's list of its checkpoints where a full disk cut it short: it would refuse to start."""
+    uri = storage.join(storage_dir, CHECKPOINTS_DIR, SNAPSHOT_FILE)
+    if storage.exists(uri):
+        try:
+            storage.read_json(uri)
+        except StorageError:
+            storage.delete_file(uri)
+
+
 def fit(
     train: Callable[[Any, WorkerContext], dict[str, Any]],
     job: Any,
@@ -141,9 +133,9 @@ def fit(
 ) -> dict[str, Any]:
     """Runs `train(job, context)` on a group of workers and returns what the first one returns.
 
-    A group that fails starts again from the last checkpoint, `max_failures` times, with as many workers as there are places for,
-    down to `needs.min_workers`; every `resize_check_sec` seconds a smaller group looks for more places. A killed driver's next call
-    goes on too, as the checkpoints lie in `storage_dir`. Kept are the last checkpoint and the one with the highest `best_metric`.
+    A group that fails starts again (`train` looks for its last checkpoint in `storage_dir`), `max_failures` times, with as many
+    workers as there are places for, down to `needs.min_workers`; every `resize_check_sec` seconds a smaller group looks for more
+    places. A killed driver's next call goes on likewise. Kept are the last checkpoint and the one of the highest `best_metric`.
 
     Raises:
         RbftError: the group failed for good; the message has the cause's own line.
@@ -152,6 +144,7 @@ def fit(
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    _drop_broken_snapshot(storage_dir)
     board = ray.remote(num_cpus=0)(_Board).remote()
     gpu = needs.gpus > 0
     elastic = needs.min_workers < needs.workers
@@ -182,6 +175,7 @@ def fit(
         with _shown_progress(stage, steps, board):
             return trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        raise RbftError(f"{stage}: training failed: {cause_line(error)}") from error
+        where = storage.join(storage_dir, CHECKPOINTS_DIR)
+        raise RbftError(f"{stage}: training failed: {cause_line(error)} (checkpoints: {where})") from error
     finally:
         ray.kill(board)

@@ -140,7 +140,7 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
     import torch
 
     from rbft_ray.model import trainable, vlm
-    from rbft_ray.model.checkpoint import load_weights, read_state
+    from rbft_ray.model.checkpoint import load_weights
     from rbft_ray.model.meter import Meter
     from rbft_ray.model.samples import Samples, made_ahead
     from rbft_ray.model.train_engine import TrainEngine
@@ -152,12 +152,12 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
         accept_features(loaded.model)
     torch.manual_seed(job.seed)
     model = trainable.make_trainable(loaded.model, config)
-    with context.last_checkpoint() as checkpoint:
-        if checkpoint is not None:
+    with _best_checkpoint(job, lambda found: found.step) as (checkpoint, found):
+        if checkpoint:
             load_weights(model, checkpoint)
-            progress = Progress(**read_state(checkpoint)["extra"])
+            progress = found
         engine = TrainEngine(model, job.recipe, config, job.deepspeed)
-        if checkpoint is not None:
+        if checkpoint:
             engine.restore(checkpoint)
     samples = Samples(loaded, job.prompt, job.samples)
     start_up_sec, meter = context.seconds_since_call(), Meter(context.workers, config.precision)
@@ -257,23 +257,35 @@ def _recalls(scores: dict[str, Any]) -> dict[str, float]:
 def _checkpoint(engine: "TrainEngine", progress: Progress, context: training.WorkerContext) -> None:
     folder = tempfile.mkdtemp(prefix="rbft-checkpoint-") if context.rank == 0 else None
     engine.save(folder, dataclasses.asdict(progress))
-    latest = progress.validations[-1] if progress.validations else {}
-    scored = {BEST_METRIC: latest[BEST_METRIC]} if latest.get("step") == progress.step else {}
+    score = progress.score()
+    scored = {} if score is None else {BEST_METRIC: score}
     context.report_checkpoint(folder, {"step": progress.step, "loss": progress.losses[-1], **scored})
+
+
+@contextlib.contextmanager
+def _best_checkpoint(job: TrainJob, value: Callable[[Progress], Any]) -> Iterator[tuple[str, Progress]]:
+    """(a local directory, what it says) of the whole checkpoint of the highest value; ("", at the start) without any."""
+    from rbft_ray.model.checkpoint import whole_checkpoints
+
+    stored = whole_checkpoints(storage.join(job.out, training.CHECKPOINTS_DIR))
+    found = [(uri, Progress(**state["extra"])) for uri, state in stored]
+    uri, progress = max(found, key=lambda one: value(one[1]), default=("", Progress()))
+    with tempfile.TemporaryDirectory() as folder:
+        yield storage.local_copy(uri, folder) if uri else "", progress
 
 
 def _export_best(job: TrainJob, context: training.WorkerContext) -> int:
     """Writes the best checkpoint (or the last one, where nothing was validated) as plain weights. Returns its step."""
-    from rbft_ray.model.checkpoint import read_state
     from rbft_ray.model.export import export
 
-    with context.best_checkpoint(BEST_METRIC) as checkpoint, tempfile.TemporaryDirectory() as folder:
+    context.wait_for_uploads()
+    with _best_checkpoint(job, Progress.rank) as (checkpoint, found), tempfile.TemporaryDirectory() as folder:
         model, adapter = Path(folder, MODEL_DIR), Path(folder, ADAPTER_DIR)
         export(job.base, job.revision, DTYPES[job.config.precision], job.config, checkpoint, str(model), str(adapter))
         for made in (model, adapter):
             if made.exists():
                 storage.upload_dir(str(made), storage.join(job.out, made.name))
-        return int(read_state(checkpoint)["extra"]["step"])
+        return found.step
 
 
 @contextlib.contextmanager

@@ -30,6 +30,14 @@ def test_patience(scores: list[float], patience: int, over: bool) -> None:
     assert not progress.is_patience_over(None)
 
 
+def test_the_best_checkpoint_is_the_last_of_highest_score_or_the_last_one() -> None:
+    first, second = {"step": 4, "macro_f1": 0.6}, {"step": 8, "macro_f1": 0.6}
+    scored = [Progress(4, [], [first]), Progress(6, [], [first]), Progress(8, [], [first, second])]
+    assert [one.score() for one in scored] == [0.6, None, 0.6]
+    assert max(scored, key=Progress.rank).step == 8
+    assert max([Progress(2), Progress(6), Progress(4)], key=Progress.rank).step == 6
+
+
 def test_validations_come_once_per_so_many_epochs_and_at_the_end() -> None:
     assert [step for step in range(1, 53) if is_due(step, 52, 100, 8, 1.0)] == [13, 25, 38, 50, 52]
     assert [step for step in range(1, 26) if is_due(step, 25, 100, 8, 0.5)] == [7, 13, 19, 25]

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,7 @@ def test_a_run_whose_worker_and_then_driver_are_killed_ends_with_the_weights_of_
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert not (broken / LOG_FILE).exists()
+    leave_as_a_full_disk_does(broken / "checkpoints")
     subprocess.run(command, check=True, timeout=300)
     assert training_log(broken)["losses"] == training_log(whole)["losses"]
     assert all(torch.equal(tensor, weights(whole)[name]) for name, tensor in weights(broken).items())
@@ -150,6 +152,19 @@ def wait_for_checkpoint(run: subprocess.Popen, out: Path, after: int) -> int:
         assert time.monotonic() < deadline_sec, "no checkpoint in 240 s"
         assert run.poll() is None, "training ended before it could be killed"
         time.sleep(0.05)
+
+
+def leave_as_a_full_disk_does(checkpoints: Path) -> None:
+    """A checkpoint of a later step that is cut short, and an empty list of checkpoints."""
+    newest = max(checkpoints.glob("checkpoint_*/state.json"), key=lambda file: file.stat().st_mtime)
+    half = checkpoints / "checkpoint_half"
+    shutil.copytree(newest.parent, half)
+    state = json.loads(newest.read_text())
+    state["extra"]["step"] += 1
+    (half / "state.json").write_text(json.dumps(state))
+    shard = half / "trained-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    (checkpoints / "checkpoint_manager_snapshot.json").write_bytes(b"")
 
 
 def training_worker(driver: int) -> int:

@@ -1,7 +1,7 @@
 """Both stages on a model of every family, in this process: one worker, without Ray."""
 
-import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +19,7 @@ from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import load
 from rbft_ray.pipeline.dataset import load_dataset
 from rbft_ray.runtime.blocks import part
+from rbft_ray.runtime.training import CHECKPOINTS_DIR
 from rbft_ray.stages.ingest import ingest_row
 from rbft_ray.stages.train import MODEL_DIR, TrainJob, measured, train_worker
 from tests.families import FAMILIES, multiple_px, write_family
@@ -32,16 +33,11 @@ class LoneWorker:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    @contextlib.contextmanager
-    def last_checkpoint(self) -> Iterator[None]:
-        yield None
-
-    @contextlib.contextmanager
-    def best_checkpoint(self, metric: str) -> Iterator[str]:
-        yield self._latest
-
     def report_checkpoint(self, folder: str, metrics: dict) -> None:
-        self._latest = folder
+        shutil.copytree(folder, self._folder / f"checkpoint-{metrics['step']}")
+
+    def wait_for_uploads(self) -> None:
+        pass
 
     def gathered(self, value):
         return [value]
@@ -88,7 +84,7 @@ def test_both_stages_train_and_the_result_scores(group, world, tmp_path, family)
         fitting, rejects = measured(job)
         assert not rejects
         job = TrainJob(stage, base, None, prompt, tuple(fitting), config, rates, 0, str(tmp_path / stage))
-        log = train_worker(job, LoneWorker(tmp_path))
+        log = train_worker(job, LoneWorker(tmp_path / stage / CHECKPOINTS_DIR))
         assert log["failure"] == "" and log["losses"][-1] < log["losses"][0]
         base = str(tmp_path / stage / MODEL_DIR)
     scores = label_log_probabilities(load(base, dtype="float32"), read_frames(clips[:2]), "Which class?", labels)
