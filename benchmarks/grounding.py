@@ -28,13 +28,12 @@ from rbft_ray.demo.grounding import (
     COMPARISON,
     counted,
     grounding,
-    scene_of,
     stated_comparisons,
     stated_facts,
     true_comparisons,
     true_facts,
 )
-from rbft_ray.demo.scenes import Scene
+from rbft_ray.demo.scenes import Scene, scene_of
 from rbft_ray.io.clips import list_clips
 from rbft_ray.pipeline.job import storage_root
 from rbft_ray.pipeline.recipes import plan

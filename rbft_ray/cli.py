@@ -73,6 +73,20 @@ def estimate(
 
 
 @app.command()
+def experiment(
+    protocol: Annotated[str, typer.Argument(help="YAML file: worlds, seeds, budgets, arms, comparisons, config")],
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the results as JSON, too")] = False,
+) -> None:
+    """Run what is left of an experiment on rendered worlds, and compare its arms."""
+    from rbft_ray.pipeline.experiment import run_experiment
+
+    results = run_experiment(protocol, overrides or [])
+    if as_json:
+        print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@app.command()
 def serve(
     run_dir: Annotated[str, typer.Argument(help="runs/NAME of a finished run, or a model directory with its card")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="such as serve.port=8001")] = None,

@@ -53,6 +53,15 @@ class DataConfig(Section):
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="of train, where there is no validation split")
     test_fraction: float = Field(0.25, gt=0, lt=1, description="of all, where there is no split at all")
     limit_per_split: int | None = Field(None, ge=1, description="take at most so many clips of each split")
+    train_per_class: int | None = Field(
+        None,
+        ge=1,
+        json_schema_extra=NO_EFFECT,  # on ingest; the steps that follow it take it up
+        description="learn from so many training clips of each class only, drawn by the run's seed",
+    )
+    seed: int | None = Field(
+        None, ge=0, json_schema_extra=NO_EFFECT, description="of splits and limits; null: the run's seed"
+    )
     demo: DemoWorldConfig = DemoWorldConfig()
 
 

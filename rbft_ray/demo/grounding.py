@@ -16,11 +16,11 @@ they would flatter it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rbft_ray.demo.grammar import RELATIONS, WORDINGS, RuleSet, compared
-from rbft_ray.demo.scenes import ACTIONS, COLOURS, SHAPES, Scene, SceneObject, position_names
+from rbft_ray.demo.scenes import ACTIONS, COLOURS, SHAPES, Scene, position_names
 
 COMPARISON = "comparison"
 STEPS = ("first action", "second action")
@@ -75,12 +75,6 @@ class Grounding(NamedTuple):
     def recall(self) -> float | None:
         """right / true; None of a scene without facts of the kind that was asked for."""
         return self.right / self.true if self.true else None
-
-
-def scene_of(facts: Mapping[str, Any]) -> Scene:
-    """The scene of a line of `facts.jsonl`: the inverse of `scenes.scene_facts`."""
-    objects = [SceneObject(**{**thing, "actions": tuple(thing["actions"])}) for thing in facts["objects"]]
-    return Scene(tuple(objects))
 
 
 def true_facts(scene: Scene) -> frozenset[Fact]:

@@ -4,7 +4,7 @@ A scene has one to three objects, named in order of their x-position. The clip h
 does one action in each step, so a scene has a timeline of events. All randomness comes from the generator passed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -118,3 +118,9 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
         for i, thing in enumerate(scene.objects)
     ]
     return {"duration_sec": DURATION_SEC, "objects": [asdict(thing) for thing in scene.objects], "events": events}
+
+
+def scene_of(facts: Mapping[str, Any]) -> Scene:
+    """The scene of a line of `facts.jsonl`: the inverse of `scene_facts`."""
+    objects = [SceneObject(**{**thing, "actions": tuple(thing["actions"])}) for thing in facts["objects"]]
+    return Scene(tuple(objects))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rbft_ray.core.prompts import Task
+from rbft_ray.core.prompts import Task, rationale_text
 from rbft_ray.demo.grammar import Domain, make_domain, scene_of_class
-from rbft_ray.demo.language import rule_task
+from rbft_ray.demo.language import reasoning, rule_task
 from rbft_ray.demo.render import render_frames, write_mp4
-from rbft_ray.demo.scenes import Scene, scene_facts, with_fact
+from rbft_ray.demo.scenes import Scene, scene_facts, scene_of, with_fact
 
 GUIDANCE = "Each object acts twice: first and second."
 MANIFEST_COLUMNS = ("id", "path", "label", "split", "group")
@@ -42,6 +42,13 @@ def domain_task(domain_seed: int) -> Task:
     """The classification task of a domain, as its prompts state it."""
     domain = make_domain(domain_seed)
     return rule_task(domain.rules, domain.labels, guidance=GUIDANCE)
+
+
+def true_rationales(domain_seed: int, folder: str) -> dict[str, str]:
+    """{clip id: rationale from the true facts} of a data set that `write_world` wrote: what no model can improve on."""
+    domain = make_domain(domain_seed)
+    lines = map(json.loads, (Path(folder) / "facts.jsonl").read_text(encoding="utf-8").splitlines())
+    return {row["id"]: rationale_text(reasoning(scene_of(row), domain.rules), row["label"]) for row in lines}
 
 
 def counterfactual(rng: np.random.Generator, domain: Domain, scene: Scene) -> Scene:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from rbft_ray.core.card import CARD_FILE, Calibration, make_card, parse_card
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
+from rbft_ray.core.labels import take_each
 from rbft_ray.core.prompts import Task, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.core.section import result_config
+from rbft_ray.core.stage1_answers import definitions, shuffled_within_class
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
@@ -22,6 +24,19 @@ from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
 from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import evaluate, rationalize, train, vision_features
+
+
+def budget(config: RunConfig) -> dict[str, int]:
+    """What `data.train_per_class` adds to the settings of a step that learns from the training clips."""
+    return {} if config.data.train_per_class is None else {"train_per_class": config.data.train_per_class}
+
+
+def training_clips(config: RunConfig, ingested: str) -> list[dict[str, Any]]:
+    """The training clips of an ingest step's directory that the run learns from, in a fixed order."""
+    clips = list_clips(ingested, ["train"])
+    if config.data.train_per_class is None:
+        return clips
+    return take_each(clips, config.data.train_per_class * len({clip["label"] for clip in clips}), config.seed)
 
 
 class Arms(NamedTuple):
@@ -67,19 +82,33 @@ class Arms(NamedTuple):
         return Step(vision_features.STAGE, {"dtype": dtype}, needs, run, (self.clips,), identities)
 
     def train(
-        self, name: str, recipe: StageRecipe, *, rationales: Step | None = None, start: Step | None = None
+        self,
+        name: str,
+        recipe: StageRecipe,
+        *,
+        rationales: Step | None = None,
+        start: Step | None = None,
+        answers: str = "rationales",
     ) -> Step:
-        """A training step: on rationales where given, else on labels; from `start`'s model where given, else from the base."""
-        inputs = tuple(step for step in (self.clips, rationales, start) if step is not None)
-        prompt = rationale_prompt(self.task) if rationales else label_prompt(self.task)
+        """A training step: on rationales where given, else on labels; from `start`'s model where given, else from the base.
+
+        answers: with `rationales`, what is learned in their place, of the clips that have one: a key of ANSWERS; "labels" is a
+            cycle of label training of as many steps.
+        """
+        facts = self.clips.inputs if answers == "facts" else ()
+        inputs = tuple(step for step in (self.clips, rationales, start, *facts) if step is not None)
+        prompt = rationale_prompt(self.task) if rationales and answers != "labels" else label_prompt(self.task)
         settings = {
             "recipe": result_config(recipe),
             "train": _shared_settings(self.config.train),
             "seed": self.config.seed,
             "labels": self.task.labels,
+            **budget(self.config),
         }
         needs = partial(_group_needs, self.config)
-        run = partial(_run_training, self, name, recipe, prompt, rationales, start)
+        if answers != "rationales":
+            settings["answers"] = answers
+        run = partial(_run_training, self, name, recipe, prompt, rationales, start, answers)
         identities = {"base": self.identity, "prompt": prompt_hash(prompt)}
         caches = (self.features,) if self.features else ()
         return Step(name, settings, needs, run, inputs, identities, caches)
@@ -102,7 +131,7 @@ class Arms(NamedTuple):
                 self.task,
                 config.evaluate,
                 context.needs,
-                train_labels=[clip["label"] for clip in list_clips(ingested, ["train"])],
+                train_labels=[clip["label"] for clip in training_clips(config, ingested)],
                 refused=read_rows(ingested, REJECTS_TABLE, REJECTS),
                 seed=config.seed,
                 no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
@@ -145,6 +174,46 @@ def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
     return replica_needs(own.workers, config.ray, cluster, min_replicas=own.min_workers or own.workers)
 
 
+def _rationales(texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> dict[str, str]:
+    return texts
+
+
+def _shuffled(texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> dict[str, str]:
+    return shuffled_within_class(texts, clips, arms.config.seed)
+
+
+def _definitions(
+    texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext
+) -> dict[str, str]:
+    return definitions(clips, arms.task)
+
+
+def _facts(texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> dict[str, str]:
+    from rbft_ray.demo.world import true_rationales
+
+    return true_rationales(arms.config.data.demo.domain_seed, context.inputs["render"])
+
+
+# Of an arm's stage 1: from the kept rationales, {clip id: text}, to the answers that are learned.
+ANSWERS = {"rationales": _rationales, "shuffled": _shuffled, "definitions": _definitions, "facts": _facts}
+
+
+def _samples(
+    arms: Arms, clips: list[dict[str, Any]], rationales: Step | None, answers: str, context: StepContext
+) -> list[dict[str, Any]]:
+    """The samples of a training step: clips with their answers."""
+    labelled = [{**clip, "answer": clip["label"]} for clip in clips]
+    if rationales is None or answers == "labels":
+        return labelled
+    texts = rationalize.kept_rationales(context.inputs[rationales.name])
+    kept = [clip for clip in clips if clip["id"] in texts]
+    if not kept:
+        where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
+        raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
+    learned = ANSWERS[answers](texts, kept, arms, context)
+    return [{**clip, "answer": learned[clip["id"]]} for clip in kept]
+
+
 def _run_training(
     arms: Arms,
     name: str,
@@ -152,20 +221,17 @@ def _run_training(
     prompt: str,
     rationales: Step | None,
     start: Step | None,
+    answers: str,
     context: StepContext,
 ) -> Counts:
     config, task = arms.config, arms.task
-    clips = list_clips(context.inputs[arms.clips.name], ["train"])
+    clips = training_clips(config, context.inputs[arms.clips.name])
     if arms.features is not None:
         clips = vision_features.with_features(clips, context.inputs[arms.features.name])
-    if rationales is not None:
-        texts = rationalize.kept_rationales(context.inputs[rationales.name])
-        samples = [{**clip, "answer": texts[clip["id"]]} for clip in clips if clip["id"] in texts]
-        if not samples:
-            where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
-            raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
-    else:
-        samples = [{**clip, "answer": clip["label"]} for clip in clips]
+    samples = _samples(arms, clips, rationales, answers, context)
+    if rationales is not None and answers == "labels":
+        share = len(rationalize.kept_rationales(context.inputs[rationales.name])) / len(samples)
+        recipe = recipe.model_copy(update={"epochs": recipe.epochs * share})  # as many steps as on the rationales
     counts = train.train(
         train.TrainJob(
             stage=name,

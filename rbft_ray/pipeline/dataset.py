@@ -22,6 +22,11 @@ class Dataset(NamedTuple):
     labels: tuple[str, ...]
 
 
+def data_seed(config: RunConfig) -> int:
+    """The seed of splits, of limits and of the demo world's clips."""
+    return config.seed if config.data.seed is None else config.data.seed
+
+
 def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = None) -> Dataset:
     """Reads the manifests and decides labels and splits.
 

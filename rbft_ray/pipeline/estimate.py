@@ -39,7 +39,7 @@ from rbft_ray.model.base import resolve_base
 from rbft_ray.model.deepspeed import own_settings
 from rbft_ray.model.shape import model_shape
 from rbft_ray.model.token_counts import TokenCounts
-from rbft_ray.pipeline.dataset import load_dataset, make_task
+from rbft_ray.pipeline.dataset import data_seed, load_dataset, make_task
 
 LONG_CLIP_SEC = 1e9  # so long that sampling.max_frames is reached
 SOURCES = (
@@ -119,7 +119,7 @@ def _gpu(name: str) -> Gpu:
 def _clips(config: RunConfig) -> tuple[int, Task]:
     """Number of training clips, and the task."""
     if config.data.manifest is not None:
-        dataset = load_dataset(config.data, config.seed)
+        dataset = load_dataset(config.data, data_seed(config))
         return sum(row["split"] == "train" for row in dataset.rows), make_task(config, dataset.labels)
     from rbft_ray.demo.world import domain_task
 

@@ -23,7 +23,7 @@ from rbft_ray.core.rationale_checks import task_knowledge
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS
 from rbft_ray.io.manifests import STAGE as INGEST
 from rbft_ray.model.vlm import answer_tokens, end_of_turn_token, load_processor, render_prompt
-from rbft_ray.pipeline.dataset import Dataset, load_dataset, split_and_limited
+from rbft_ray.pipeline.dataset import Dataset, data_seed, load_dataset, split_and_limited
 from rbft_ray.pipeline.job import storage_root
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.runner import step_dir
@@ -115,7 +115,7 @@ def shown_prompts(config: RunConfig, clip_id: str | None = None) -> dict[str, An
 def _dataset(config: RunConfig, task: Task) -> Dataset:
     """The rows of the manifest, or those that the demo world would write."""
     if config.data.manifest is not None:
-        return load_dataset(config.data, config.seed)
+        return load_dataset(config.data, data_seed(config))
     from rbft_ray.demo import world
     from rbft_ray.demo.grammar import make_domain
 
@@ -123,9 +123,9 @@ def _dataset(config: RunConfig, task: Task) -> Dataset:
     counts = demo.train_per_class, demo.val_per_class, demo.test_per_class
     rows: list[Row] = [
         {"id": clip.id, "video": clip.path, "label": clip.label, "split": clip.split, "group": clip.group}
-        for clip in world.draw_world(make_domain(demo.domain_seed), *counts, config.seed)
+        for clip in world.draw_world(make_domain(demo.domain_seed), *counts, data_seed(config))
     ]
-    return Dataset(split_and_limited(rows, config.data, config.seed), [], task.labels)
+    return Dataset(split_and_limited(rows, config.data, data_seed(config)), [], task.labels)
 
 
 def _find_clip(config: RunConfig, data: Dataset, clip_id: str | None) -> Row:

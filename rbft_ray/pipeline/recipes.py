@@ -25,8 +25,8 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
-from rbft_ray.pipeline.arms import Arms
-from rbft_ray.pipeline.dataset import Dataset, data_identity, load_dataset, make_task
+from rbft_ray.pipeline.arms import Arms, budget, training_clips
+from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task
 from rbft_ray.pipeline.reporting.words import rationale_warnings
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts
@@ -50,33 +50,56 @@ class Plan(NamedTuple):
         return next(step for step in self.steps if step.name == name)
 
 
+class Sources(NamedTuple):
+    """What all arms of a run share: their steps come first, in this order."""
+
+    data: tuple[Step, ...]
+    clips: Step
+    rationales: Step
+    arms: Arms
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        features = (self.arms.features,) if self.arms.features else ()
+        return (*self.data, self.clips, self.rationales, *features)
+
+
 def plan(config: RunConfig) -> Plan:
     """Reads the manifest (not the videos) and lists the steps of the run.
 
     Raises:
         ConfigError, DataError: the configuration or the data cannot be used.
     """
-    base = resolve_base(config.model.base, str(demo.BASE_DIR))
-    identity = base_identity(base, config.model.revision)
-    sources: tuple[Step, ...]
-    if config.data.manifest is None:
-        task, sources = _demo_task(config), (_render_step(config),)
-        clips = _ingest_step(config, None, task, sources, {})
-    else:
-        dataset = load_dataset(config.data, config.seed)
-        task, sources = make_task(config, dataset.labels), ()
-        clips = _ingest_step(config, dataset, task, sources, {"data": data_identity(dataset)})
-    rationales = _rationalize_step(config, task, clips, base, identity)
-    arms = Arms(config, task, base, identity, clips)
-    arms = arms._replace(features=arms.vision_features())
-    stage1 = arms.train("train_stage1", config.train.stage1, rationales=rationales)
+    found = sources(config)
+    arms = found.arms
+    stage1 = arms.train("train_stage1", config.train.stage1, rationales=found.rationales)
     direct_sft = arms.train("train_direct_sft", config.train.stage2)
     rb_ft = arms.train("train_rb_ft", config.train.stage2, start=stage1)
-    _check_target_prior(config, task)
     scored = [arms.evaluate(arm, model) for arm, model in zip(ARMS, (None, direct_sft, rb_ft), strict=True)]
-    features = (arms.features,) if arms.features else ()
-    steps = (*sources, clips, rationales, *features, stage1, direct_sft, rb_ft, *scored)
-    return Plan(config, steps, task, base, identity)
+    steps = (*found.steps, stage1, direct_sft, rb_ft, *scored)
+    return Plan(config, steps, arms.task, arms.base, arms.identity)
+
+
+def sources(config: RunConfig) -> Sources:
+    """The steps that come before any training, and what makes the arms' steps.
+
+    Raises:
+        ConfigError, DataError: the configuration or the data cannot be used.
+    """
+    base = resolve_base(config.model.base, str(demo.BASE_DIR))
+    identity = base_identity(base, config.model.revision)
+    data: tuple[Step, ...]
+    if config.data.manifest is None:
+        task, data = _demo_task(config), (_render_step(config),)
+        clips = _ingest_step(config, None, task, data, {})
+    else:
+        dataset = load_dataset(config.data, data_seed(config))
+        task, data = make_task(config, dataset.labels), ()
+        clips = _ingest_step(config, dataset, task, data, {"data": data_identity(dataset)})
+    _check_target_prior(config, task)
+    arms = Arms(config, task, base, identity, clips)
+    arms = arms._replace(features=arms.vision_features())
+    return Sources(data, clips, _rationalize_step(config, task, clips, base, identity), arms)
 
 
 def _check_target_prior(config: RunConfig, task: Task) -> None:
@@ -149,12 +172,12 @@ def _render_step(config: RunConfig) -> Step:
             train_per_class=world.train_per_class,
             val_per_class=world.val_per_class,
             test_per_class=world.test_per_class,
-            seed=config.seed,
+            seed=data_seed(config),
         )
         clips = sum(world.train_per_class) + 4 * (world.val_per_class + world.test_per_class)
         return Counts(clips, clips, 0)
 
-    return Step("render", {"world": result_config(world), "seed": config.seed}, lambda _cluster: Needs(), run)
+    return Step("render", {"world": result_config(world), "seed": data_seed(config)}, lambda _cluster: Needs(), run)
 
 
 def _ingest_step(
@@ -165,7 +188,7 @@ def _ingest_step(
         if found is None:
             manifest = storage.join(context.inputs["render"], "manifest.csv")
             data = config.data.model_copy(update={"manifest": manifest})
-            found = load_dataset(data, config.seed, task.labels)
+            found = load_dataset(data, data_seed(config), task.labels)
         counts = ingest.ingest(
             context.out,
             found.rows,
@@ -183,7 +206,7 @@ def _ingest_step(
     settings: dict[str, Any] = {"sampling": result_config(config.sampling), "labels": task.labels}
     if dataset is None:
         settings["data"] = result_config(config.data)
-        settings["seed"] = config.seed
+        settings["seed"] = data_seed(config)
 
     def needs(cluster: Mapping[str, float]) -> Needs:
         return Needs(config.ingest.workers or max(1, int(cluster.get("CPU", 1))))
@@ -206,7 +229,7 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
     def run(context: StepContext) -> Counts:
         counts = rationalize.rationalize(
             context.out,
-            list_clips(context.inputs[clips.name], ["train"]),
+            training_clips(config, context.inputs[clips.name]),
             base,
             config.model,
             task,
@@ -231,6 +254,7 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         "cues": config.task.cues,
         "dtype": config.model.dtype,
         "seed": config.seed,
+        **budget(config),
     }
     own = config.rationalize
     return Step(

@@ -21,10 +21,15 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: no such file, no YAML, an unknown key, or a value of a wrong type; names the key's path.
     """
-    return parse_config(with_overrides(_read_yaml(source) if source else {}, overrides))
+    return parse_config(with_overrides(read_yaml(source) if source else {}, overrides))
 
 
-def _read_yaml(source: str) -> dict[str, Any]:
+def read_yaml(source: str) -> dict[str, Any]:
+    """The keys of a YAML file, or of a packaged one by its name; `name` is the file's, where it says none.
+
+    Raises:
+        ConfigError: no such file, no YAML, or something else than keys with values.
+    """
     path = PACKAGED.get(source) or pathlib.Path(source)
     try:
         text = path.read_text(encoding="utf-8")

@@ -175,7 +175,8 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
                 break
             if scores := _validation(job, loaded, progress.step, context):
                 progress.validations.append({"step": progress.step, **scores})
-                track(progress.step, {BEST_METRIC: scores[BEST_METRIC], **_recalls(scores)})
+                recalls = {f"recall_{label}": recall for label, recall in scores["recall"].items()}
+                track(progress.step, {BEST_METRIC: scores[BEST_METRIC], **recalls})
             todo = job.steps_after(progress)
             if scores or not todo or progress.step % config.checkpoint_every_steps == 0:
                 _checkpoint(engine, progress, context)
@@ -239,19 +240,12 @@ def _validation(job: TrainJob, loaded: "Vlm", step: int, context: training.Worke
     if not is_due(step, job.steps, len(job.samples), job.recipe.global_batch, job.validates_every_epochs):
         return None
     # With ZeRO-3 every worker must make as many passes: where the clips do not come out even, some are scored twice.
-    clips = [job.validation[index % len(job.validation)] for index in _even(len(job.validation), context.workers)]
+    shares = -(-len(job.validation) // context.workers)
+    clips = [job.validation[index % len(job.validation)] for index in range(shares * context.workers)]
     own = predictions(loaded, clips[context.rank :: context.workers], job.prompt, job.labels)
     by_rank = context.gathered(own)
     predicted = [by_rank[index % context.workers][index // context.workers] for index in range(len(job.validation))]
     return validation_scores([clip["label"] for clip in job.validation], predicted, job.labels)
-
-
-def _even(count: int, parts: int) -> range:
-    return range(-(-count // parts) * parts)
-
-
-def _recalls(scores: dict[str, Any]) -> dict[str, float]:
-    return {f"recall_{label}": recall for label, recall in scores["recall"].items()}
 
 
 def _checkpoint(engine: "TrainEngine", progress: Progress, context: training.WorkerContext) -> None:

@@ -11,14 +11,13 @@ from rbft_ray.demo.grounding import (
     Fact,
     counted,
     grounding,
-    scene_of,
     stated_comparisons,
     stated_facts,
     true_comparisons,
     true_facts,
 )
 from rbft_ray.demo.language import NUM_CAPTION_STYLES, caption, comparison, reasoning
-from rbft_ray.demo.scenes import Scene, SceneObject, random_scene, scene_facts
+from rbft_ray.demo.scenes import Scene, SceneObject, random_scene, scene_facts, scene_of
 
 RULES = RuleSet(("colours", "first actions"), ("Bo", "Da", "Gu", "Ki"))
 LEFT = "On the left, a red circle rises, then falls."

@@ -1,0 +1,237 @@
+"""`rbft experiment`: the arms of a protocol over worlds, label budgets and seeds, as one resumable job.
+
+Under the storage root: steps/ as of any run (shared by all runs that need the same step), and
+    experiments/NAME-SHA/runs.jsonl    a line per finished run, with its answers to the test clips
+    experiments/NAME-SHA/results.json  what `core.experiment.compare_arms` makes of them
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.table import Table
+
+from rbft_ray.core.config import RunConfig
+from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.experiment import Protocol, RunScore, compare_arms, protocol_sha
+from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
+from rbft_ray.io import storage
+from rbft_ray.pipeline.job import check_base, check_machine, storage_root
+from rbft_ray.pipeline.recipes import Plan, sources
+from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
+from rbft_ray.pipeline.settings import parse_config, read_yaml, with_overrides
+from rbft_ray.runtime.progress import console
+from rbft_ray.runtime.session import ray_session
+
+RUNS_FILE, RESULTS_FILE = "runs.jsonl", "results.json"
+
+
+class Arm(NamedTuple):
+    """stage1: what it learns (of `arms.ANSWERS`, or "labels"), None: no stage 1; mode: of the rationales; reasons: at test, too."""
+
+    stage1: str | None = None
+    mode: str = "bootstrap"
+    trained: bool = True
+    reasons: bool = False
+
+
+ARMS: Mapping[str, Arm] = {
+    "zero_shot": Arm(trained=False),
+    "zero_shot_reasoned": Arm(trained=False, reasons=True),
+    "direct_sft": Arm(),
+    "direct_sft_same_steps": Arm("labels"),
+    "rb_ft_blind": Arm("rationales", "blind"),
+    "rb_ft_label_conditioned": Arm("rationales", "label_conditioned"),
+    "rb_ft_gated": Arm("rationales"),
+    "rb_ft_shuffled": Arm("shuffled"),
+    "rb_ft_definitions": Arm("definitions"),
+    "rb_ft_oracle": Arm("facts"),
+}
+
+
+class Run(NamedTuple):
+    world: int
+    budget: int
+    seed: int
+    arm: str
+
+
+def read_protocol(source: str) -> Protocol:
+    """A protocol from a YAML file.
+
+    Raises:
+        ConfigError: a key is wrong, or an arm is unknown.
+        StorageError: the file cannot be read.
+    """
+    try:
+        protocol = Protocol.model_validate_json(json.dumps(read_yaml(source)))
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    unknown = sorted(set(protocol.arms) - set(ARMS))
+    if unknown:
+        raise ConfigError(f"{source}: arms: {unknown[0]} is unknown; known: {', '.join(ARMS)}")
+    return protocol
+
+
+def runs_of(protocol: Protocol) -> Iterator[Run]:
+    """All runs, those of one world and budget one after the other, so that an interrupted experiment has whole pairs."""
+    for world in protocol.worlds:
+        for budget in protocol.budgets:
+            for seed in protocol.seeds:
+                for arm in protocol.arms:
+                    yield Run(world, budget, seed, arm)
+
+
+def run_config(protocol: Protocol, run: Run, overrides: list[str]) -> RunConfig:
+    """The configuration of one run. Its world is drawn and ingested once, with as many training clips as the largest budget.
+
+    Steps are counted, nothing is stopped early: validation labels choose nothing but the temperature, which moves no prediction.
+    """
+    arm, pool = ARMS[run.arm], max(protocol.budgets)
+    values = with_overrides(dict(protocol.config), overrides)
+    own = {
+        "name": protocol.name,
+        "seed": run.seed,
+        "data": {
+            "seed": 0,
+            "train_per_class": run.budget,
+            "demo": {
+                "domain_seed": run.world,
+                "train_per_class": [pool] * 4,
+                "val_per_class": protocol.val_per_class,
+                "test_per_class": protocol.test_per_class,
+            },
+        },
+        "rationalize": {"mode": arm.mode},
+        "train": {"stage2": {"validate_every_epochs": None}},
+        "evaluate": {"reason_then_label": arm.reasons, "example_rationales": 0},
+    }
+    return parse_config(_merged(values, own))
+
+
+def _merged(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with those of `own` over them, at any depth."""
+    both = {
+        key: _merged(values[key], value)
+        if isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
+        else value
+        for key, value in own.items()
+    }
+    return {**values, **both}
+
+
+def run_plan(config: RunConfig, name: str) -> Plan:
+    """The steps of one arm, up to its evaluation."""
+    arm, found = ARMS[name], sources(config)
+    arms, model = found.arms, None
+    steps = [*found.data, found.clips]
+    if arm.stage1 is not None:
+        start = arms.train("train_stage1", config.train.stage1, rationales=found.rationales, answers=arm.stage1)
+        steps += [found.rationales, start]
+    else:
+        start = None
+    if arm.trained:
+        model = arms.train("train_labels", config.train.stage2, start=start)
+        steps += [arms.features, model] if arms.features else [model]
+    scored = arms.evaluate("reasoned" if arm.reasons else "arm", model)
+    return Plan(config, (*steps, scored), arms.task, arms.base, arms.identity)
+
+
+def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
+    """Does what is left of the experiment, prints its table and returns its results.
+
+    Raises:
+        RbftError: something that the user can mend; finished runs stay.
+    """
+    protocol = read_protocol(source)
+    todo = list(runs_of(protocol))
+    config = run_config(protocol, todo[0], overrides)
+    root = storage_root(config)
+    folder = storage.join(root, "experiments", f"{protocol.name}-{protocol_sha(protocol)[:12]}")
+    done = read_runs(folder)
+    check_machine(root)
+    check_base(run_plan(config, todo[0].arm))
+    todo = [run for run in todo if run not in done]
+    console.print(f"{protocol.name}: {len(done)} of {len(done) + len(todo)} runs are done")
+    with ray_session(config.ray) as cluster:
+        for number, run in enumerate(todo, start=1):
+            console.print(
+                f"run {number} of {len(todo)}: world {run.world}, {run.budget} per class, seed {run.seed}, {run.arm}"
+            )
+            plan = run_plan(run_config(protocol, run, overrides), run.arm)
+            check_resources(plan.steps, cluster)
+            run_steps(root, plan.steps, cluster)
+            done[run] = _score(run, plan, root)
+            _append(folder, run, plan, root, done[run])
+    results = compare_arms(list(done.values()), protocol)
+    storage.write_json(storage.join(folder, RESULTS_FILE), results)
+    print_results(results)
+    return results
+
+
+def _score(run: Run, plan: Plan, root: str) -> RunScore:
+    """The run's answers to the test clips, in the order of their ids."""
+    uri = storage.join(step_dir(root, plan.steps[-1]), PREDICTIONS_FILE)
+    column = "reasoned" if ARMS[run.arm].reasons else "predicted"
+    rows = storage.read_table(uri, PREDICTIONS, ["id", "label", "split", "group", column]).to_pylist()
+    tested = sorted((row for row in rows if row["split"] == "test"), key=lambda row: row["id"])
+    place = {label: index for index, label in enumerate(plan.task.labels)}
+    gold = np.array([place[row["label"]] for row in tested])
+    predicted = np.array([place.get(row[column], -1) for row in tested])
+    return RunScore(*run, gold, predicted, [row["group"] for row in tested])
+
+
+def _append(folder: str, run: Run, plan: Plan, root: str, score: RunScore) -> None:
+    row = {
+        **run._asdict(),
+        "gold": score.gold.tolist(),
+        "predicted": score.predicted.tolist(),
+        "groups": score.groups,
+        "steps": [step.directory for step in plan.steps],
+    }
+    uri = storage.join(folder, RUNS_FILE)
+    before = storage.read_bytes(uri) if storage.exists(uri) else b""
+    storage.write_bytes(uri, before + (json.dumps(row) + "\n").encode())
+
+
+def read_runs(folder: str) -> dict[Run, RunScore]:
+    """The finished runs of an experiment's directory."""
+    uri = storage.join(folder, RUNS_FILE)
+    lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
+    found = {}
+    for row in map(json.loads, lines):
+        run = Run(*(row[name] for name in Run._fields))
+        found[run] = RunScore(*run, np.array(row["gold"]), np.array(row["predicted"]), row["groups"])
+    return found
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """The arms and the comparisons as tables."""
+    arms = Table(title="macro-F1 on the test clips, mean over worlds and seeds")
+    for name in ("arm", "per class", "macro-F1", "95 %"):
+        arms.add_column(name)
+    for row in results["arms"]:
+        arms.add_row(row["arm"], str(row["budget"]), f"{row['macro_f1']:.3f}", _interval(row["ci95"]))
+    console.print(arms)
+    compared = Table(title=f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)")
+    for name in ("arm", "against", "per class", "gain", "95 %", "95 %, any world", "p", "p (Holm)"):
+        compared.add_column(name)
+    for row in results["comparisons"]:
+        values = [
+            row["arm"],
+            row["baseline"],
+            str(row["budget"]),
+            _number(row["gain_macro_f1"]),
+            _interval(row["ci95"]),
+        ]
+        compared.add_row(*values, _number(row["p_value"]), _number(row["p_adjusted"]))
+    console.print(compared)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(bounds: list[float | None]) -> str:
+    return "-" if None in bounds else f"{bounds[0]:.3f} to {bounds[1]:.3f}"

@@ -1,0 +1,95 @@
+"""An experiment's runs: what they share, and what sets an arm apart."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.experiment import RunScore
+from rbft_ray.pipeline.experiment import ARMS, RUNS_FILE, Run, read_protocol, read_runs, run_config, run_plan, runs_of
+from rbft_ray.pipeline.settings import dump_config
+
+PROTOCOL = """
+name: small
+worlds: [0, 1]
+seeds: [0, 1]
+budgets: [4, 8]
+arms: [direct_sft, direct_sft_same_steps, rb_ft_gated, rb_ft_shuffled, rb_ft_oracle]
+comparisons: [[rb_ft_gated, direct_sft_same_steps]]
+hypotheses: [4]
+val_per_class: 2
+test_per_class: 5
+config:
+  train: {stage1: {epochs: 2}, stage2: {epochs: 3, patience: null}}
+"""
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    (tmp_path / "small.yaml").write_text(PROTOCOL)
+    return read_protocol(str(tmp_path / "small.yaml"))
+
+
+def step_ids(protocol, run):
+    return {step.name: step.id for step in run_plan(run_config(protocol, run, []), run.arm).steps}
+
+
+def test_every_arm_of_every_world_budget_and_seed_is_run_once(protocol):
+    runs = list(runs_of(protocol))
+    assert len(runs) == len(set(runs)) == 2 * 2 * 2 * 5
+
+
+def test_arms_of_one_world_budget_and_seed_share_clips_and_rationales_and_differ_in_stage_1(protocol):
+    plans = {arm: step_ids(protocol, Run(0, 4, 1, arm)) for arm in protocol.arms}
+    assert len({ids["ingest"] for ids in plans.values()}) == 1
+    assert len({ids["rationalize"] for arm, ids in plans.items() if arm != "direct_sft"}) == 1
+    assert len({ids.get("train_stage1") for ids in plans.values()}) == len(protocol.arms)
+    assert len({ids["train_labels"] for ids in plans.values()}) == len(protocol.arms)
+
+
+def test_seeds_and_budgets_share_a_worlds_clips_and_nothing_that_is_learned(protocol):
+    first, other_seed, other_budget, other_world = (
+        step_ids(protocol, Run(*place, "rb_ft_gated")) for place in ((0, 4, 0), (0, 4, 1), (0, 8, 0), (1, 4, 0))
+    )
+    assert first["ingest"] == other_seed["ingest"] == other_budget["ingest"] != other_world["ingest"]
+    for name in ("rationalize", "train_stage1", "train_labels", "evaluate_arm"):
+        assert len({ids[name] for ids in (first, other_seed, other_budget, other_world)}) == 4
+
+
+def test_no_arm_is_stopped_early_or_chosen_by_validation_labels(protocol):
+    for arm in ARMS:
+        config = run_config(protocol, Run(0, 4, 0, arm), [])
+        assert config.train.stage2.validate_every_epochs is None
+        assert "train_per_class: 4" in dump_config(config)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rb_ft_oracle]", "rb_ft_oracel]", "arms: rb_ft_oracel is unknown"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "seeds"),
+        ("hypotheses", "hypothesis", "hypothes"),
+    ],
+)
+def test_a_wrong_protocol_is_refused_by_name(tmp_path, old, new, message):
+    (tmp_path / "wrong.yaml").write_text(PROTOCOL.replace(old, new))
+    with pytest.raises(ConfigError, match=message):
+        read_protocol(str(tmp_path / "wrong.yaml"))
+
+
+def test_finished_runs_are_read_back(tmp_path):
+    row = {
+        "world": 0,
+        "budget": 4,
+        "seed": 1,
+        "arm": "direct_sft",
+        "gold": [0, 1],
+        "predicted": [1, -1],
+        "groups": ["a", None],
+    }
+    (tmp_path / RUNS_FILE).write_text(json.dumps(row) + "\n")
+    ((run, score),) = read_runs(str(tmp_path)).items()
+    assert run == Run(0, 4, 1, "direct_sft") and isinstance(score, RunScore)
+    np.testing.assert_array_equal(score.predicted, [1, -1])
+    assert read_runs(str(tmp_path / "nothing")) == {}
