@@ -17,7 +17,7 @@ from test_train import make_job, training_log
 from rbft_ray.core.resources import Needs
 from rbft_ray.stages.train import train
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ELASTIC = Needs(2, min_workers=1)
 
@@ -25,8 +25,8 @@ ELASTIC = Needs(2, min_workers=1)
 def test_a_lost_node_costs_workers_and_not_the_run_and_a_new_one_is_used(ray_cluster, clips, base_dir, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     settings = {
-        "checkpoint_every_steps": 2,
-        "recipe": {"epochs": 60, "validate_every_epochs": None},
+        "checkpoint_every_steps": 3,
+        "recipe": {"epochs": 40, "validate_every_epochs": None},
         "resize_check_sec": 2.0,
         "min_workers": 1,
     }
