@@ -33,12 +33,12 @@ from training_speed.padding import drawn_lengths, padding_shares
 from training_speed.record import Run, steady
 from training_speed.stage import run_stage, run_stages
 from training_speed.trainer import SAMPLES_PER_PASS, transformers_trainer
-from training_speed.warm import runs_in_one_group
 
 from rbft_ray.core.config import RayConfig
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.demo import BASE_DIR
+from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.session import ray_session
 from rbft_ray.stages.train import TrainJob, measured
 
@@ -191,18 +191,19 @@ def answer_lengths(bench: Bench, rationales: Sequence[str]) -> dict[str, list[in
 
 
 def start(bench: Bench, workers: int, threads: int) -> tuple[dict[str, Found], Found, Rounds]:
-    """Seconds of the parts of a short run in a group of its own, and of runs that share a group."""
+    """Seconds of the parts of a short run in a group of its own, and in one that has trained before."""
     job, needs = bench.job(START_EPOCHS), bench.needs(workers, threads)
-    runs = in_turn({"short_run": lambda: run_stage(job, needs)}, bench.rounds)
-    alone = [run.more["parts_sec"] for run in runs["short_run"]]
-    shared = [runs_in_one_group(job, needs, RUNS_IN_ONE_GROUP) for _ in range(bench.rounds)]
-    without_steps = [own["whole"] - own["all_steps"] for group in shared for own in group[1:]]
-    found = {
-        "parts_sec_of_a_run": {name: spread([own[name] for own in alone]) for name in alone[0]},
-        "sec_around_the_steps": spread([own["whole"] - own["all_steps"] for own in alone]),
-        "sec_around_the_steps_in_a_warm_group": spread(without_steps),
-        "start_up_sec_in_a_warm_group": spread([own["start_up"] for group in shared for own in group[1:]]),
-    }
+    runs: Rounds = {"short_run": [], "short_run_in_a_kept_group": []}
+    for _ in range(bench.rounds):
+        runs["short_run"].append(run_stage(job, needs))
+        with kept_groups():
+            run_stage(job, needs)
+            runs["short_run_in_a_kept_group"] += [run_stage(job, needs) for _ in range(RUNS_IN_ONE_GROUP)]
+    found = {}
+    for name, own in runs.items():
+        parts = [run.more["parts_sec"] for run in own]
+        found[f"parts_sec_of_a_{name}"] = {part: spread([each[part] for each in parts]) for part in parts[0]}
+        found[f"sec_around_the_steps_of_a_{name}"] = spread([each["whole"] - each["all_steps"] for each in parts])
     return {}, {f"start_{workers}x{threads}": found}, runs
 
 

@@ -70,9 +70,10 @@ def random_clips() -> list[ClipFrames]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[dict[str, float]]:
-    """A local Ray with 2 logical CPUs for the whole test session."""
+    """A local Ray for the whole test session; a worker group stays for the next training, as in a run."""
     from rbft_ray.core.config import RayConfig
+    from rbft_ray.runtime.kept_group import kept_groups
     from rbft_ray.runtime.session import ray_session
 
-    with ray_session(RayConfig(address="local")) as cluster:
+    with ray_session(RayConfig(address="local")) as cluster, kept_groups():
         yield cluster

@@ -11,7 +11,7 @@ from rbft_ray.core.resources import Needs
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
-from rbft_ray.runtime.training import WorkerContext
+from rbft_ray.runtime.worker_group import WorkerContext
 from rbft_ray.stages import train
 from rbft_ray.stages.ingest import ingest
 from rbft_ray.stages.train import LOG_FILE, TrainJob

@@ -42,3 +42,12 @@ def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
         if needs.min_workers * each > there + 1e-9:
             lacks.append(f"{needs.min_workers * each:g} {kind}s needed, {there:g} there")
     return "; ".join(lacks) or None
+
+
+def fit_together(one: Needs, other: Needs, cluster: Mapping[str, float]) -> bool:
+    """True where all processes of both have a place at the same time. Those that need several GPUs or CPUs each do not
+    count on one: what is free may lie on several nodes."""
+    if max(one.cpus, one.gpus, other.cpus, other.gpus) > 1:
+        return False
+    together = {"CPU": one.total_cpus + other.total_cpus, "GPU": one.total_gpus + other.total_gpus}
+    return all(wanted <= cluster.get(kind, 0.0) + 1e-9 for kind, wanted in together.items())

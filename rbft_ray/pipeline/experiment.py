@@ -21,6 +21,7 @@ from rbft_ray.pipeline.job import check_base, check_machine, storage_root
 from rbft_ray.pipeline.recipes import Plan, sources
 from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
 from rbft_ray.pipeline.settings import parse_config, read_yaml, with_overrides
+from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
@@ -154,7 +155,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     check_base(run_plan(config, todo[0].arm))
     todo = [run for run in todo if run not in done]
     console.print(f"{protocol.name}: {len(done)} of {len(done) + len(todo)} runs are done")
-    with ray_session(config.ray) as cluster:
+    with ray_session(config.ray) as cluster, kept_groups():
         for number, run in enumerate(todo, start=1):
             console.print(
                 f"run {number} of {len(todo)}: world {run.world}, {run.budget} per class, seed {run.seed}, {run.arm}"

@@ -15,6 +15,7 @@ from rbft_ray.core.resources import missing
 from rbft_ray.core.schema import SCHEMA_VERSION
 from rbft_ray.io import storage
 from rbft_ray.pipeline.step import Step, StepContext
+from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.progress import console
 
 DONE_FILE = "done.json"
@@ -94,18 +95,19 @@ def run_steps(root: str, steps: Sequence[Step], cluster: Mapping[str, float]) ->
     markers = {}
     width = max(len(step.name) for step in steps)
     todo = {step.id for step in unfinished(root, steps)}
-    for step in steps:
-        marker = read_marker(root, step)
-        if marker is None and step.id not in todo:
-            continue
-        if marker is not None:
-            console.print(f"[dim]= {step.name:<{width}}  done before: {count_text(marker)}[/dim]")
-        else:
-            state = "resumed" if status(root, step) == "begun" else "started"
-            console.print(f"> {step.name:<{width}}  {state}")
-            marker = _run_step(root, step, cluster)
-            console.print(f"[green]+[/green] {step.name:<{width}}  {count_text(marker)}")
-        markers[step.name] = marker
+    with kept_groups():
+        for step in steps:
+            marker = read_marker(root, step)
+            if marker is None and step.id not in todo:
+                continue
+            if marker is not None:
+                console.print(f"[dim]= {step.name:<{width}}  done before: {count_text(marker)}[/dim]")
+            else:
+                state = "resumed" if status(root, step) == "begun" else "started"
+                console.print(f"> {step.name:<{width}}  {state}")
+                marker = _run_step(root, step, cluster)
+                console.print(f"[green]+[/green] {step.name:<{width}}  {count_text(marker)}")
+            markers[step.name] = marker
     return markers
 
 

@@ -1,7 +1,8 @@
 """Work on clips in blocks that commit one by one: the shape of ingest, rationalize and evaluate.
 
 A stage's rows are cut into numbered blocks. Ray Data spreads the blocks over tasks (or over actors that hold a model) anywhere
-in the cluster; each block writes its Parquet files and, last, a receipt with its counts. A block with a receipt is never
+in the cluster, or a worker group that has trained does them (`kept_group`); each block writes its Parquet files and, last, a
+receipt with its counts. A block with a receipt is never
 done again, so a killed stage loses at most the blocks in flight, and a block that is written twice overwrites itself: the
 output has every row once. A worker process that dies is replaced and its blocks are done again (`attempts`).
 
@@ -29,7 +30,9 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files
 from rbft_ray.runtime import attempts
 from rbft_ray.runtime.failures import cause_line
+from rbft_ray.runtime.kept_group import make_room, on_kept_group
 from rbft_ray.runtime.progress import StageProgress
+from rbft_ray.runtime.worker_group import GroupFailed, WorkerContext
 
 REJECTS_TABLE = "rejects"
 
@@ -74,6 +77,11 @@ class BlockWorker(Protocol):
     """A function of one block's rows. With several blocks in flight it is called from as many threads."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> BlockOutput: ...
+
+
+Block = tuple[int, list[dict[str, Any]]]  # its number, its rows
+TaskArguments = tuple[str, str, str, Callable[[], BlockWorker], int]  # of _Task
+Receipt = Mapping[str, int]  # block, read, written, rejected
 
 
 def part(out: str, table: str, block: int) -> str:
@@ -139,18 +147,56 @@ def _layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[l
     return [list(rows[start : start + block_rows]) for start in range(0, len(rows), block_rows)]
 
 
+def _work_of_group(job: tuple[Sequence[Block], TaskArguments], context: WorkerContext) -> str:
+    """Of one worker of a kept group: its share of the blocks, without what an earlier try committed. Returns an error, or ''."""
+    todo, arguments = job
+    error = ""
+    try:
+        task, done = _Task(*arguments), committed(arguments[1])
+        for block, rows in todo[context.rank :: context.workers]:
+            if block not in done:
+                context.post({name: value[0] for name, value in task({"block": [block], "rows": [rows]}).items()})
+    except Exception as raised:
+        error = f"{type(raised).__name__}: {raised}"
+    return next(filter(None, context.gathered(error)), "")  # the work is done when all have done theirs
+
+
+def _on_kept_group(todo: Sequence[Block], arguments: TaskArguments, needs: Needs) -> Iterator[Receipt]:
+    """What a kept worker group does of the blocks, where there is one of that size: all of them, unless it loses processes.
+
+    Raises:
+        RbftError: a worker failed.
+    """
+    stage, out = arguments[:2]
+    seen = set()
+    try:
+        posts = on_kept_group(needs, _work_of_group, (todo, arguments))
+        while True:
+            receipt = next(posts)
+            seen.add(receipt["block"])
+            yield receipt
+    except StopIteration as end:
+        if end.value:
+            raise RbftError(f"{stage}: a worker failed: {end.value}") from None
+    except GroupFailed as error:
+        _log.warning("%s: the worker group ended and other processes go on: %s", stage, error)
+        for block, counts in committed(out).items():
+            if block not in seen and block in dict(todo):  # its worker died before it could tell
+                yield {"block": block, **counts._asdict()}
+
+
 def _stream(
-    todo: Sequence[tuple[int, list[dict[str, Any]]]],
-    task_arguments: tuple[str, str, str, Callable[[], BlockWorker], int],
-    in_flight: int,
+    todo: Sequence[Block],
+    arguments: TaskArguments,
     needs: Needs,
     environment: Mapping[str, str] | None,
     no_progress_timeout_sec: float,
-) -> Iterator[Counts]:
-    """The counts of each block as it commits, in any order."""
+) -> Iterator[Receipt]:
+    """Of each block as it commits, in any order."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
+    in_flight = arguments[-1]
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -162,7 +208,7 @@ def _stream(
     )
     receipts = blocks.map_batches(
         _Task,
-        fn_constructor_args=task_arguments,
+        fn_constructor_args=arguments,
         batch_size=1,
         compute=ActorPoolStrategy(
             min_size=min(needs.min_workers, len(todo)),
@@ -175,8 +221,25 @@ def _stream(
         num_gpus=needs.gpus or None,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(needs.threads), **(environment or {})}},
     )
-    for receipt in receipts.iter_rows():
-        yield Counts(receipt["read"], receipt["written"], receipt["rejected"])
+    yield from receipts.iter_rows()
+
+
+def _receipts(
+    todo: Sequence[Block],
+    arguments: TaskArguments,
+    needs: Needs,
+    environment: Mapping[str, str] | None,
+    no_progress_timeout_sec: float,
+) -> Iterator[Receipt]:
+    """Of each block as it commits: from a kept worker group where it can do them, else from processes of their own."""
+    left = dict(todo)
+    if environment is None and arguments[-1] == 1:
+        for receipt in _on_kept_group(todo, arguments, needs):
+            del left[receipt["block"]]
+            yield receipt
+    if left:
+        make_room(needs)
+        yield from _stream(list(left.items()), arguments, needs, environment, no_progress_timeout_sec)
 
 
 def run_blocks(
@@ -216,7 +279,8 @@ def run_blocks(
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
             arguments = (stage, out, uuid4().hex, make_worker, in_flight)
-            for counts in _stream(todo, arguments, in_flight, needs, environment, no_progress_timeout_sec):
+            for receipt in _receipts(todo, arguments, needs, environment, no_progress_timeout_sec):
+                counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
                 total = total.plus(counts)
                 bar.advance(counts.read)
         except RayError as error:

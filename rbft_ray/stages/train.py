@@ -24,8 +24,10 @@ from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.core.train_config import LabelRecipe, StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import read_clip_rows, read_frames
-from rbft_ray.runtime import training
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, part
+from rbft_ray.runtime.checkpoints import CHECKPOINTS_DIR, CheckpointStore, best_checkpoint
+from rbft_ray.runtime.training import fit
+from rbft_ray.runtime.worker_group import WorkerContext
 
 if TYPE_CHECKING:
     from rbft_ray.model.samples import MicroBatch, Samples
@@ -61,6 +63,10 @@ class TrainJob:
     deepspeed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def checkpoints(self) -> str:
+        return storage.join(self.out, CHECKPOINTS_DIR)
+
+    @property
     def steps(self) -> int:
         return batches.total_steps(len(self.samples), self.recipe.epochs, self.recipe.global_batch)
 
@@ -88,21 +94,20 @@ def train(job: TrainJob, needs: Needs) -> Counts:
         why = f"; all {len(rejects)} are too long for train.max_tokens" if rejects else ""
         raise DataError(f"{job.stage}: no sample to train on{why}")
     fitting_job = dataclasses.replace(job, samples=tuple(fitting))
-    result = training.fit(
+    result = fit(
         train_worker,
         fitting_job,
         stage=job.stage,
         steps=fitting_job.steps,
-        storage_dir=job.out,
+        checkpoints=fitting_job.checkpoints,
         needs=needs,
         max_failures=job.config.max_failures,
         resize_check_sec=job.config.resize_check_sec,
-        best_metric=BEST_METRIC if job.validates_every_epochs else None,
     )
     if result["failure"]:
         raise RbftError(f"{job.stage}: {result['failure']}")
     storage.write_json(storage.join(job.out, LOG_FILE), result)
-    storage.delete_dir(storage.join(job.out, training.CHECKPOINTS_DIR))
+    storage.delete_dir(job.checkpoints)
     return Counts(len(job.samples), len(fitting), len(rejects)).check(job.stage)
 
 
@@ -135,7 +140,7 @@ def measured(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     return fitting, rejects
 
 
-def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, Any]:
+def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     """Runs on every Ray Train worker: the whole recipe, straight down. Returns the content of training_log.json."""
     import torch
 
@@ -152,7 +157,7 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
         accept_features(loaded.model)
     torch.manual_seed(job.seed)
     model = trainable.make_trainable(loaded.model, config)
-    with _best_checkpoint(job, lambda found: found.step) as (checkpoint, found):
+    with best_checkpoint(job.checkpoints, lambda found: found.step) as (checkpoint, found):
         if checkpoint:
             load_weights(model, checkpoint)
             progress = found
@@ -162,14 +167,15 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
     samples = Samples(loaded, job.prompt, job.samples)
     start_up_sec, meter = context.seconds_since_call(), Meter(context.workers, config.precision)
 
-    with _tracked(job, context) as track:
+    with _tracked(job, context) as track, _store(job, context) as store:
         for work in made_ahead(partial(_work, job, samples, context), job.steps_after(progress)):
             torch.manual_seed(_noise_seed(job.seed, work.step, context.rank))
             loss_sum = _add_gradients(engine, work, loaded.model.dtype)
             taken = engine.step(batches.cosine_learning_rate(work.step, job.steps, job.recipe.warmup_ratio))
             progress.step = work.step + 1
             progress.losses.append(sum(context.gathered(loss_sum)))
-            context.progress(progress.step, progress.losses[-1])
+            if context.rank == 0:
+                context.post((progress.step, progress.losses[-1]))
             track(progress.step, {"loss": progress.losses[-1], **taken, **meter.step(work.tokens, work.flops)})
             if failure := progress.failure():
                 break
@@ -179,11 +185,11 @@ def train_worker(job: TrainJob, context: training.WorkerContext) -> dict[str, An
                 track(progress.step, {BEST_METRIC: scores[BEST_METRIC], **recalls})
             todo = job.steps_after(progress)
             if scores or not todo or progress.step % config.checkpoint_every_steps == 0:
-                _checkpoint(engine, progress, context)
+                _checkpoint(engine, progress, store)
             if not todo:
                 break
+        kept_step = _export_best(job, store) if store and not failure else None
 
-    kept_step = None if failure or context.rank else _export_best(job, context)
     speed = {"start_up_sec": start_up_sec, **meter.summary()}
     return {**dataclasses.asdict(progress), "kept_step": kept_step, "failure": failure, "speed": speed}
 
@@ -198,7 +204,7 @@ class _Work(NamedTuple):
     flops: float
 
 
-def _work(job: TrainJob, samples: "Samples", context: training.WorkerContext, step: int) -> _Work:
+def _work(job: TrainJob, samples: "Samples", context: WorkerContext, step: int) -> _Work:
     recipe, lengths = job.recipe, [sample["tokens"] for sample in job.samples]
     classes = [sample["label"] for sample in job.samples]
     indices = batches.batch_indices(
@@ -233,7 +239,7 @@ def _noise_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
-def _validation(job: TrainJob, loaded: "Vlm", step: int, context: training.WorkerContext) -> dict[str, Any] | None:
+def _validation(job: TrainJob, loaded: "Vlm", step: int, context: WorkerContext) -> dict[str, Any] | None:
     """Scores of the validation split, where they are due after `step`; the workers share its clips."""
     from rbft_ray.model.validation import predictions, validation_scores
 
@@ -248,32 +254,27 @@ def _validation(job: TrainJob, loaded: "Vlm", step: int, context: training.Worke
     return validation_scores([clip["label"] for clip in job.validation], predicted, job.labels)
 
 
-def _checkpoint(engine: "TrainEngine", progress: Progress, context: training.WorkerContext) -> None:
-    folder = tempfile.mkdtemp(prefix="rbft-checkpoint-") if context.rank == 0 else None
+def _store(job: TrainJob, context: WorkerContext) -> contextlib.AbstractContextManager[CheckpointStore | None]:
+    """On the first worker what takes its checkpoints; None on the others."""
+    return contextlib.nullcontext() if context.rank else CheckpointStore(job.checkpoints)
+
+
+def _checkpoint(engine: "TrainEngine", progress: Progress, store: CheckpointStore | None) -> None:
+    folder = tempfile.mkdtemp(prefix="rbft-checkpoint-") if store else None
     engine.save(folder, dataclasses.asdict(progress))
-    score = progress.score()
-    scored = {} if score is None else {BEST_METRIC: score}
-    context.report_checkpoint(folder, {"step": progress.step, "loss": progress.losses[-1], **scored})
+    if store and folder:
+        store.add(folder, progress)
 
 
-@contextlib.contextmanager
-def _best_checkpoint(job: TrainJob, value: Callable[[Progress], Any]) -> Iterator[tuple[str, Progress]]:
-    """(a local directory, what it says) of the whole checkpoint of the highest value; ("", at the start) without any."""
-    from rbft_ray.model.checkpoint import whole_checkpoints
-
-    stored = whole_checkpoints(storage.join(job.out, training.CHECKPOINTS_DIR))
-    found = [(uri, Progress(**state["extra"])) for uri, state in stored]
-    uri, progress = max(found, key=lambda one: value(one[1]), default=("", Progress()))
-    with tempfile.TemporaryDirectory() as folder:
-        yield storage.local_copy(uri, folder) if uri else "", progress
-
-
-def _export_best(job: TrainJob, context: training.WorkerContext) -> int:
+def _export_best(job: TrainJob, store: CheckpointStore) -> int:
     """Writes the best checkpoint (or the last one, where nothing was validated) as plain weights. Returns its step."""
     from rbft_ray.model.export import export
 
-    context.wait_for_uploads()
-    with _best_checkpoint(job, Progress.rank) as (checkpoint, found), tempfile.TemporaryDirectory() as folder:
+    store.wait()
+    with (
+        best_checkpoint(job.checkpoints, Progress.rank) as (checkpoint, found),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         model, adapter = Path(folder, MODEL_DIR), Path(folder, ADAPTER_DIR)
         export(job.base, job.revision, DTYPES[job.config.precision], job.config, checkpoint, str(model), str(adapter))
         for made in (model, adapter):
@@ -283,7 +284,7 @@ def _export_best(job: TrainJob, context: training.WorkerContext) -> int:
 
 
 @contextlib.contextmanager
-def _tracked(job: TrainJob, context: training.WorkerContext) -> Iterator[Callable[[int, dict[str, float]], None]]:
+def _tracked(job: TrainJob, context: WorkerContext) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """A function that logs numbers by step to the run's trackers, on the first worker; it does nothing on the others."""
     from rbft_ray.model.trackers import Trackers
 

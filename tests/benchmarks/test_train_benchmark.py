@@ -11,19 +11,23 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ray import cloudpickle
 
+from rbft_ray.core.resources import Needs
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.io.clips import read_frames
+from rbft_ray.runtime.kept_group import make_room
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 VIDEOS, EPOCHS = 8, 2
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
     """The benchmark's modules by name, with its directory on the path as Python puts it there for a script."""
     sys.path.insert(0, str(BENCHMARKS))
-    names = ("record", "inputs", "group", "loop", "trainer", "stage", "warm", "padding")
+    names = ("record", "inputs", "group", "loop", "trainer", "stage", "padding")
     yield {name: import_module(f"training_speed.{name}") for name in names} | {"main": import_module("train")}
     sys.path.remove(str(BENCHMARKS))
 
@@ -155,32 +159,27 @@ def test_trainer_takes_as_many_steps(modules, videos, job, monkeypatch):
     assert trained.steps == job.steps and trained.seconds > 0
 
 
-def trained_twice(job):
-    """In a process of `in_group`, as DeepSpeed is for one process group in the life of a process."""
-    from training_speed.group import join_group
-    from training_speed.warm import Repeated
-
-    rank, workers = join_group()
-    return Repeated(2)(
-        job,
-        SimpleNamespace(
-            rank=rank,
-            workers=workers,
-            gathered=lambda value: [value],
-            progress=lambda *_: None,
-            seconds_since_call=lambda: 100.0,
-        ),
-    )
+def recorded_by_path(job, context):
+    """`recorded_worker` on a worker that has not the benchmark on its path."""
+    sys.path.insert(0, str(BENCHMARKS))
+    return import_module("training_speed.stage").recorded_worker(job, context)
 
 
-def test_runs_of_one_group_are_recorded_one_by_one(modules, job):
-    (found,) = modules["group"].in_group(1, 1, trained_twice, job)
-    assert found["failure"] == "" and found["step"] == job.steps
-    first, second = found["record"]["runs"]
-    assert first["start_up"] > 100 > second["start_up"]
-    for run in (first, second):
-        assert run["whole"] > run["start_up"] + run["all_steps"]
-    (times,) = found["record"]["times"]
-    assert len(times["step_sec"]) == job.steps
-    assert {"imports", "model", "adapter", "deepspeed", "samples", "start_up"} <= found["record"]["parts_sec"].keys()
-    assert (Path(job.out) / "1" / "model" / "config.json").exists()
+@pytest.mark.ray
+def test_the_start_of_a_run_is_told_from_its_steps_also_in_a_kept_group(
+    ray_cluster, modules, videos, tmp_path, monkeypatch
+):
+    main = modules["main"]
+    make_room(Needs(2))  # ends the group of another test
+    monkeypatch.setattr(modules["stage"], "recorded_worker", recorded_by_path)
+    monkeypatch.setattr(main, "RUNS_IN_ONE_GROUP", 1)
+    monkeypatch.setattr(main, "START_EPOCHS", 2)
+    _, found, runs = main.start(main.Bench(str(BASE_DIR), videos, 1, tmp_path, ray_cluster), 1, 1)
+    assert {name: len(own) for name, own in runs.items()} == {"short_run": 1, "short_run_in_a_kept_group": 1}
+    for name in runs:
+        parts = {part: own["median"] for part, own in found["start_1x1"][f"parts_sec_of_a_{name}"].items()}
+        assert parts["group_start"] + parts["imports"] + parts["model"] < parts["start_up"] < parts["whole"]
+        around = found["start_1x1"][f"sec_around_the_steps_of_a_{name}"]["median"]
+        assert around == pytest.approx(parts["whole"] - parts["all_steps"], abs=0.01)
+    times = [found["start_1x1"][f"parts_sec_of_a_{name}"]["start_up"]["median"] for name in runs]
+    assert times[1] < 0.5 * times[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rbft_ray.core.resources import Needs, missing
+from rbft_ray.core.resources import Needs, fit_together, missing
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_what_is_missing(needs: Needs, cluster: dict[str, float], expected: str 
 
 def test_fractions_that_fit_exactly_are_not_missing() -> None:
     assert missing(Needs(workers=3, cpus=0.1, min_workers=3), {"CPU": 0.3}) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "cluster", "expected"),
+    [
+        (Needs(1), Needs(1), {"CPU": 2.0}, True),
+        (Needs(2), Needs(1), {"CPU": 2.0}, False),
+        (Needs(1, gpus=1), Needs(1, gpus=1), {"CPU": 8.0, "GPU": 1.0}, False),
+        (Needs(1, gpus=1), Needs(4), {"CPU": 8.0, "GPU": 1.0}, True),
+        (Needs(1, gpus=1), Needs(1, gpus=2), {"CPU": 8.0, "GPU": 8.0}, False),  # no node may have two free ones
+    ],
+)
+def test_two_fit_together_where_every_process_has_a_place(one, other, cluster, expected):
+    assert fit_together(one, other, cluster) is expected

@@ -17,9 +17,17 @@ from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, Counts, committed, read_parts, run_blocks
+from rbft_ray.runtime.kept_group import make_room
+from rbft_ray.runtime.training import fit
 
 pytestmark = pytest.mark.ray
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import the tests
+
+
+@pytest.fixture(autouse=True)
+def no_kept_group(ray_cluster):
+    make_room(Needs(2))
+
 
 ROWS = [{"id": f"clip {number}"} for number in range(40)]
 
@@ -154,6 +162,50 @@ def test_blocks_in_flight_share_a_worker(ray_cluster, tmp_path):
         "test", str(tmp_path), ROWS[:36], make_waiting, Needs(1), block_rows=4, in_flight=3, no_progress_timeout_sec=60
     )
     assert counts == Counts(36, 36, 0)
+
+
+def pids_of_kept_group(needs: Needs) -> list[int]:
+    """Starts a group, which the session keeps."""
+    options = {"checkpoints": "", "max_failures": 1, "resize_check_sec": 60.0}
+    return fit(lambda _, context: context.gathered(os.getpid()), None, stage="pids", steps=1, needs=needs, **options)
+
+
+def test_a_kept_worker_group_does_the_blocks(ray_cluster, tmp_path):
+    def make_signing():
+        return lambda rows: BlockOutput(
+            {"kept": (REJECTS, [{**row, "detail": str(os.getpid())} for row in rows])},
+            [],
+            Counts(len(rows), len(rows), 0),
+        )
+
+    needs = Needs(2, min_workers=2)
+    pids = pids_of_kept_group(needs)
+    counts = run_blocks(
+        "test", str(tmp_path), KEPT_ROWS, make_signing, Needs(2), block_rows=4, no_progress_timeout_sec=60
+    )
+    assert counts == Counts(40, 40, 0)
+    signed = [row["detail"] for part in read_parts(str(tmp_path), "kept", REJECTS) for row in part.to_pylist()]
+    assert {signed.count(str(pid)) for pid in pids} == {20}
+
+    def make_failing():
+        def work(rows):
+            raise RuntimeError("the model is out of order")
+
+        return work
+
+    with pytest.raises(RbftError, match="test: a worker failed: RuntimeError: the model is out of order"):
+        run_blocks("test", str(tmp_path / "b"), ROWS, make_failing, Needs(2), block_rows=4, no_progress_timeout_sec=60)
+    assert pids_of_kept_group(needs) == pids  # an error is no death
+
+
+def test_a_kept_worker_group_that_dies_leaves_the_blocks_to_other_processes(ray_cluster, tmp_path):
+    pids_of_kept_group(Needs(1))
+    worker = partial(make_mortal, str(tmp_path), {"clip 6": 99, "clip 30": 1})
+    out = tmp_path / "out"
+    counts = run_blocks("test", str(out), KEPT_ROWS, worker, Needs(1), block_rows=4, no_progress_timeout_sec=120)
+    assert counts == Counts(40, 39, 1)
+    assert ids(out, REJECTS_TABLE) == ["clip 6"]
+    assert len(ids(out, "kept")) == len(set(ids(out, "kept"))) == 39
 
 
 def test_counts_that_do_not_add_up_are_refused(ray_cluster, tmp_path):

@@ -27,6 +27,7 @@ from rbft_ray.io.clips import read_frames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import answer_tokens, encode_prompts, load
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_parts
+from rbft_ray.runtime.kept_group import kept_groups, make_room
 from rbft_ray.runtime.session import ray_session
 from rbft_ray.stages.train import ADAPTER_DIR, LOG_FILE, MODEL_DIR, TRACKING_DIR, TrainJob, train
 
@@ -85,6 +86,19 @@ def test_training_learns_and_writes_plain_weights(ray_cluster, clips, base_dir, 
     assert not (tmp_path / "checkpoints").exists()
     if method == "lora":
         check_adapter(base_dir, tmp_path, trained, job, clips)
+
+
+def test_a_training_in_a_kept_group_is_that_of_a_fresh_one(ray_cluster, clips, base_dir, tmp_path):
+    make_room(Needs(2))  # ends the group of another test
+    with kept_groups():
+        for number, zero_stage in enumerate((0, 3, 2, 0)):
+            deepspeed = DeepSpeedConfig(zero_stage=zero_stage)
+            train(make_job(clips, base_dir, tmp_path / str(number), deepspeed=deepspeed), GROUP)
+    losses = [training_log(tmp_path / str(number))["losses"] for number in range(4)]
+    np.testing.assert_allclose(losses[1:3], [losses[0]] * 2, atol=1e-4)
+    assert losses[3] == losses[0]
+    first, last = (weights(tmp_path / name) for name in "03")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in first.items())
 
 
 def check_adapter(base_dir, out, trained, job, clips):
@@ -155,7 +169,7 @@ def wait_for_checkpoint(run: subprocess.Popen, out: Path, after: int) -> int:
 
 
 def leave_as_a_full_disk_does(checkpoints: Path) -> None:
-    """A checkpoint of a later step that is cut short, and an empty list of checkpoints."""
+    """A checkpoint of a later step that is cut short."""
     newest = max(checkpoints.glob("checkpoint_*/state.json"), key=lambda file: file.stat().st_mtime)
     half = checkpoints / "checkpoint_half"
     shutil.copytree(newest.parent, half)
@@ -164,7 +178,6 @@ def leave_as_a_full_disk_does(checkpoints: Path) -> None:
     (half / "state.json").write_text(json.dumps(state))
     shard = half / "trained-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:1000])
-    (checkpoints / "checkpoint_manager_snapshot.json").write_bytes(b"")
 
 
 def training_worker(driver: int) -> int:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import load
 from rbft_ray.pipeline.dataset import load_dataset
 from rbft_ray.runtime.blocks import part
-from rbft_ray.runtime.training import CHECKPOINTS_DIR
 from rbft_ray.stages.ingest import ingest_row
 from rbft_ray.stages.train import MODEL_DIR, TrainJob, measured, train_worker
 from tests.families import FAMILIES, multiple_px, write_family
@@ -34,19 +32,10 @@ class LoneWorker:
 
     rank, workers = 0, 1
 
-    def __init__(self, folder: Path):
-        self._folder = folder
-
-    def report_checkpoint(self, folder: str, metrics: dict) -> None:
-        shutil.copytree(folder, self._folder / f"checkpoint-{metrics['step']}")
-
-    def wait_for_uploads(self) -> None:
-        pass
-
     def gathered(self, value):
         return [value]
 
-    def progress(self, step: int, loss: float) -> None:
+    def post(self, value) -> None:
         pass
 
     def seconds_since_call(self) -> float:
@@ -76,7 +65,7 @@ def train_both_stages(family: str, manifest: str, folder: Path) -> dict[str, Any
         job = TrainJob(stage, base, None, prompt, samples, config, rates, 0, str(folder / stage))
         fitting, rejects = measured(job)
         job = dataclasses.replace(job, samples=tuple(fitting))
-        log = train_worker(job, LoneWorker(folder / stage / CHECKPOINTS_DIR))
+        log = train_worker(job, LoneWorker())
         found[stage] = {"rejects": len(rejects), "failure": log["failure"], "losses": log["losses"]}
         base = str(folder / stage / MODEL_DIR)
     scores = label_log_probabilities(load(base, dtype="float32"), read_frames(clips[:2]), "Which class?", labels)
