@@ -1,10 +1,12 @@
 """Every prompt of the project, in one place: the prompt contract.
 
-Three prompts exist. All state the same task (role, guidance, classes with their definitions) and differ in what they ask for:
+Three prompts state the same task (role, guidance, classes with their definitions) and differ in what they ask for:
 
 - `rationale_prompt`: reason first, then one answer line. Generation without the label, and the input of stage-1 training.
 - `hinted_rationale_prompt`: the same with the gold label as a hint. Generation only; never a training input.
 - `label_prompt`: the bare label. The input of stage-2 training, evaluation and serving.
+
+A fourth, `description_prompt`, asks for what is seen alone; a control of experiments is trained under it.
 
 `PROMPT_VERSION` changes with any wording; `prompt_hash` of the rendered text is stored in every rationale row and classifier card.
 """
@@ -68,6 +70,11 @@ def hinted_rationale_prompt(task: Task, gold_label: str) -> str:
 def label_prompt(task: Task) -> str:
     """The prompt whose answer is the bare class name."""
     return "\n".join([*_task_lines(task), "Answer only with the class name."])
+
+
+def description_prompt(task: Task) -> str:
+    """The prompt for what is seen, without the classes."""
+    return "\n".join(filter(None, [task.role, task.guidance, "Say what is seen and in which order."]))
 
 
 def rationale_text(reasoning: str, label: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rbft_ray.core.prompts import Task, rationale_text
+from rbft_ray.core.rationale_support import stripped
 
 
 def shuffled_within_class(texts: Mapping[str, str], clips: Sequence[Mapping[str, Any]], seed: int) -> dict[str, str]:
@@ -29,3 +30,14 @@ def definitions(clips: Sequence[Mapping[str, Any]], task: Task) -> dict[str, str
     return {
         clip["id"]: rationale_text(task.definitions.get(clip["label"], clip["label"]), clip["label"]) for clip in clips
     }
+
+
+def captions(texts: Mapping[str, str], task: Task) -> dict[str, str]:
+    """What each rationale says of its clip, without what it concludes (`rationale_support.stripped`); clips of which nothing is
+    left are left out. Trained under `description_prompt`.
+
+    Args:
+        texts: {clip id: rationale}.
+    """
+    said = {clip_id: stripped(text, task.labels, task.definitions) for clip_id, text in texts.items()}
+    return {clip_id: text for clip_id, text in said.items() if text}

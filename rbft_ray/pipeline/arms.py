@@ -2,7 +2,7 @@
 
 import pathlib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,11 +10,11 @@ from rbft_ray.core.card import CARD_FILE, Calibration, make_card, parse_card
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.labels import take_each
-from rbft_ray.core.prompts import Task, label_prompt, prompt_hash, rationale_prompt
+from rbft_ray.core.prompts import Task, description_prompt, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.core.section import result_config
-from rbft_ray.core.stage1_answers import definitions, shuffled_within_class
+from rbft_ray.core.stage1_answers import captions, definitions, shuffled_within_class
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
@@ -92,12 +92,13 @@ class Arms(NamedTuple):
     ) -> Step:
         """A training step: on rationales where given, else on labels; from `start`'s model where given, else from the base.
 
-        answers: with `rationales`, what is learned in their place, of the clips that have one: a key of ANSWERS; "labels" is a
+        answers: with `rationales`, what is learned in their place, of the clips that have one: a key of STAGE1; "labels" is a
             cycle of label training of as many steps.
         """
+        answers = answers if rationales else "labels"
         facts = self.clips.inputs if answers == "facts" else ()
         inputs = tuple(step for step in (self.clips, rationales, start, *facts) if step is not None)
-        prompt = rationale_prompt(self.task) if rationales and answers != "labels" else label_prompt(self.task)
+        prompt = STAGE1[answers].prompt(self.task)
         settings = {
             "recipe": result_config(recipe),
             "train": _shared_settings(self.config.train),
@@ -106,7 +107,7 @@ class Arms(NamedTuple):
             **budget(self.config),
         }
         needs = partial(_group_needs, self.config)
-        if answers != "rationales":
+        if rationales and answers != "rationales":
             settings["answers"] = answers
         run = partial(_run_training, self, name, recipe, prompt, rationales, start, answers)
         identities = {"base": self.identity, "prompt": prompt_hash(prompt)}
@@ -174,44 +175,47 @@ def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
     return replica_needs(own.workers, config.ray, cluster, min_replicas=own.min_workers or own.workers)
 
 
-def _rationales(texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> dict[str, str]:
-    return texts
+Texts = dict[str, str]  # by clip id
 
 
-def _shuffled(texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> dict[str, str]:
-    return shuffled_within_class(texts, clips, arms.config.seed)
+class Stage1(NamedTuple):
+    """What a stage 1 learns: the prompt, and the answers of (kept rationales, clips that have one, arms, context)."""
+
+    prompt: Callable[[Task], str]
+    answers: Callable[[Texts, list[dict[str, Any]], Arms, StepContext], Texts]
 
 
-def _definitions(
-    texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext
-) -> dict[str, str]:
-    return definitions(clips, arms.task)
-
-
-def _facts(texts: dict[str, str], clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> dict[str, str]:
+def _true_rationales(texts: Texts, clips: list[dict[str, Any]], arms: Arms, context: StepContext) -> Texts:
     from rbft_ray.demo.world import true_rationales
 
     return true_rationales(arms.config.data.demo.domain_seed, context.inputs["render"])
 
 
-# Of an arm's stage 1: from the kept rationales, {clip id: text}, to the answers that are learned.
-ANSWERS = {"rationales": _rationales, "shuffled": _shuffled, "definitions": _definitions, "facts": _facts}
+STAGE1 = {
+    "rationales": Stage1(rationale_prompt, lambda texts, clips, arms, context: texts),
+    "shuffled": Stage1(
+        rationale_prompt, lambda texts, clips, arms, context: shuffled_within_class(texts, clips, arms.config.seed)
+    ),
+    "definitions": Stage1(rationale_prompt, lambda texts, clips, arms, context: definitions(clips, arms.task)),
+    "captions": Stage1(description_prompt, lambda texts, clips, arms, context: captions(texts, arms.task)),
+    "facts": Stage1(rationale_prompt, _true_rationales),
+    "labels": Stage1(label_prompt, lambda texts, clips, arms, context: {clip["id"]: clip["label"] for clip in clips}),
+}
 
 
 def _samples(
     arms: Arms, clips: list[dict[str, Any]], rationales: Step | None, answers: str, context: StepContext
 ) -> list[dict[str, Any]]:
     """The samples of a training step: clips with their answers."""
-    labelled = [{**clip, "answer": clip["label"]} for clip in clips]
-    if rationales is None or answers == "labels":
-        return labelled
-    texts = rationalize.kept_rationales(context.inputs[rationales.name])
-    kept = [clip for clip in clips if clip["id"] in texts]
-    if not kept:
-        where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
-        raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
-    learned = ANSWERS[answers](texts, kept, arms, context)
-    return [{**clip, "answer": learned[clip["id"]]} for clip in kept]
+    texts: Texts = {}
+    if rationales is not None and answers != "labels":
+        texts = rationalize.kept_rationales(context.inputs[rationales.name])
+        clips = [clip for clip in clips if clip["id"] in texts]
+        if not clips:
+            where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
+            raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
+    learned = STAGE1[answers].answers(texts, clips, arms, context)
+    return [{**clip, "answer": learned[clip["id"]]} for clip in clips if clip["id"] in learned]
 
 
 def _run_training(

@@ -29,7 +29,7 @@ RUNS_FILE, RESULTS_FILE = "runs.jsonl", "results.json"
 
 
 class Arm(NamedTuple):
-    """stage1: what it learns (of `arms.ANSWERS`, or "labels"), None: no stage 1; mode: of the rationales; reasons: at test, too."""
+    """stage1: what it learns (of `arms.STAGE1`), None: no stage 1; mode: of the rationales; reasons: at test, too."""
 
     stage1: str | None = None
     mode: str = "bootstrap"
@@ -47,6 +47,7 @@ ARMS: Mapping[str, Arm] = {
     "rb_ft_gated": Arm("rationales"),
     "rb_ft_shuffled": Arm("shuffled"),
     "rb_ft_definitions": Arm("definitions"),
+    "rb_ft_captions": Arm("captions"),
     "rb_ft_oracle": Arm("facts"),
 }
 

@@ -15,7 +15,7 @@ name: small
 worlds: [0, 1]
 seeds: [0, 1]
 budgets: [4, 8]
-arms: [direct_sft, direct_sft_same_steps, rb_ft_gated, rb_ft_shuffled, rb_ft_oracle]
+arms: [direct_sft, direct_sft_same_steps, rb_ft_gated, rb_ft_shuffled, rb_ft_captions, rb_ft_oracle]
 comparisons: [[rb_ft_gated, direct_sft_same_steps]]
 hypotheses: [4]
 val_per_class: 2
@@ -37,7 +37,7 @@ def step_ids(protocol, run):
 
 def test_every_arm_of_every_world_budget_and_seed_is_run_once(protocol):
     runs = list(runs_of(protocol))
-    assert len(runs) == len(set(runs)) == 2 * 2 * 2 * 5
+    assert len(runs) == len(set(runs)) == 2 * 2 * 2 * 6
 
 
 def test_arms_of_one_world_budget_and_seed_share_clips_and_rationales_and_differ_in_stage_1(protocol):
