@@ -30,7 +30,8 @@ from rbft_ray.model.engine import Engine, Request, TransformersEngine
 from rbft_ray.model.scoring import label_tokens
 from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
 from rbft_ray.model.vlm import best_device, end_of_turn_token, load, load_processor
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
+from rbft_ray.runtime.block_runs import run_blocks
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows
 
 SCORES_TABLE = "scores"
 CALIBRATION_FILE = "calibration.json"

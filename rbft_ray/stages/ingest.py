@@ -13,7 +13,8 @@ from rbft_ray.core.schema import CLIPS, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.io.clips import CLIPS_TABLE
 from rbft_ray.io.video import VideoError, read_clip
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, run_blocks
+from rbft_ray.runtime.block_runs import run_blocks
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts
 
 STAGE = "ingest"
 

@@ -16,7 +16,8 @@ from rbft_ray.core.schema import EXAMINED, Reason, reject
 from rbft_ray.io.clips import read_frames
 from rbft_ray.model.engine import Engine, Request, request_seed
 from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows, run_blocks
+from rbft_ray.runtime.block_runs import run_blocks
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows
 
 STAGE = "preflight"
 EXAMINED_TABLE = "examined"

@@ -34,7 +34,8 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames, read_frames
 from rbft_ray.model.engine import Completion, Request, request_seed
 from rbft_ray.model.vllm_engine import VllmEngine, rationale_engine, vllm_environment
-from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, BlockWorker, Counts, part, read_rows, run_blocks
+from rbft_ray.runtime.block_runs import run_blocks
+from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, BlockWorker, Counts, part, read_rows
 
 STAGE = "rationalize"
 DRAFTS_TABLE = "drafts"

@@ -14,7 +14,8 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files, read_frames
 from rbft_ray.model.vision_features import features_row, takes_features, vision_features
 from rbft_ray.model.vlm import Vlm, best_device, load
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, run_blocks
+from rbft_ray.runtime.block_runs import run_blocks
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts
 
 STAGE = "vision_features"
 FEATURES_TABLE = "features"

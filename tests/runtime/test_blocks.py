@@ -16,7 +16,8 @@ from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
-from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, Counts, committed, read_parts, run_blocks
+from rbft_ray.runtime.block_runs import run_blocks
+from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, Counts, committed, read_parts
 from rbft_ray.runtime.kept_group import make_room
 from rbft_ray.runtime.training import fit
 
