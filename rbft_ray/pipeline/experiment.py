@@ -6,7 +6,8 @@ Under the storage root: steps/ as of any run (shared by all runs that need the s
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +18,16 @@ from rbft_ray.core.errors import ConfigError
 from rbft_ray.core.experiment import Protocol, RunScore, compare_arms, protocol_sha
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
+from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.pipeline.job import check_base, check_machine, storage_root
 from rbft_ray.pipeline.recipes import Plan, sources
 from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
 from rbft_ray.pipeline.settings import parse_config, read_yaml, with_overrides
+from rbft_ray.pipeline.step import Step
 from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
+from rbft_ray.stages import rationalize
 
 RUNS_FILE, RESULTS_FILE = "runs.jsonl", "results.json"
 
@@ -140,6 +144,17 @@ def run_plan(config: RunConfig, name: str) -> Plan:
     return Plan(config, (*steps, scored), arms.task, arms.base, arms.identity)
 
 
+def before_training(plans: Iterable[Plan]) -> list[Step]:
+    """The steps of the plans up to their rationales, each once: done first, so that one worker group does what follows."""
+    found = {}
+    for plan in plans:
+        rationales = [step for step in plan.steps if step.name == rationalize.STAGE]
+        clips = [step for step in plan.steps if step.name == MANIFEST_STAGE]
+        found.update({step.id: step for last in clips for step in (*last.inputs, last)})
+        found.update({step.id: step for step in rationales})
+    return list(found.values())
+
+
 def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     """Does what is left of the experiment, prints its table and returns its results.
 
@@ -155,17 +170,21 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     check_machine(root)
     check_base(run_plan(config, todo[0].arm))
     todo = [run for run in todo if run not in done]
-    console.print(f"{protocol.name}: {len(done)} of {len(done) + len(todo)} runs are done")
+    total = len(done) + len(todo)
+    console.print(f"{protocol.name}: {len(done)} of {total} runs are done")
     with ray_session(config.ray) as cluster, kept_groups():
-        for number, run in enumerate(todo, start=1):
-            console.print(
-                f"run {number} of {len(todo)}: world {run.world}, {run.budget} per class, seed {run.seed}, {run.arm}"
-            )
-            plan = run_plan(run_config(protocol, run, overrides), run.arm)
-            check_resources(plan.steps, cluster)
-            run_steps(root, plan.steps, cluster)
-            done[run] = _score(run, plan, root)
-            _append(folder, run, plan, root, done[run])
+        for world, of_world in groupby(todo, key=lambda run: run.world):
+            plans = [(run, run_plan(run_config(protocol, run, overrides), run.arm)) for run in of_world]
+            check_resources([step for _, plan in plans for step in plan.steps], cluster)
+            console.print(f"world {world}: clips and rationales")
+            run_steps(root, before_training(plan for _, plan in plans), cluster)
+            for run, plan in plans:
+                console.print(
+                    f"run {len(done) + 1} of {total}: world {world}, {run.budget} per class, seed {run.seed}, {run.arm}"
+                )
+                run_steps(root, plan.steps, cluster)
+                done[run] = _score(run, plan, root)
+                _append(folder, run, plan, root, done[run])
     results = compare_arms(list(done.values()), protocol)
     storage.write_json(storage.join(folder, RESULTS_FILE), results)
     print_results(results)
@@ -216,18 +235,20 @@ def print_results(results: Mapping[str, Any]) -> None:
     for row in results["arms"]:
         arms.add_row(row["arm"], str(row["budget"]), f"{row['macro_f1']:.3f}", _interval(row["ci95"]))
     console.print(arms)
-    compared = Table(title=f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)")
-    for name in ("arm", "against", "per class", "gain", "95 %", "95 %, any world", "p", "p (Holm)"):
-        compared.add_column(name)
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "arm": lambda row: row["arm"],
+        "against": lambda row: row["baseline"],
+        "per class": lambda row: str(row["budget"]),
+        "gain": lambda row: _number(row["gain_macro_f1"]),
+        "95 %": lambda row: _interval(row["ci95"]),
+        "95 %, any world": lambda row: _interval(row["ci95_worlds"]),
+        "p": lambda row: _number(row["p_value"]),
+        "p (Holm)": lambda row: _number(row["p_adjusted"]),
+        "detectable": lambda row: _number(row["detectable_gain"]),
+    }
+    compared = Table(*columns, title=f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)")
     for row in results["comparisons"]:
-        values = [
-            row["arm"],
-            row["baseline"],
-            str(row["budget"]),
-            _number(row["gain_macro_f1"]),
-            _interval(row["ci95"]),
-        ]
-        compared.add_row(*values, _number(row["p_value"]), _number(row["p_adjusted"]))
+        compared.add_row(*(show(row) for show in columns.values()))
     console.print(compared)
 
 

@@ -14,16 +14,12 @@ from rbft_ray.core.experiment import (
     RunScore,
     bootstrap_means,
     compare_arms,
-    detectable_effect,
-    holm,
-    mean_over_worlds,
     paired_runs,
-    permutation_p,
     protocol_sha,
     recall_gains,
     scores_by_world,
-    world_spread,
 )
+from rbft_ray.core.gains import detectable_effect, holm, mean_over_worlds, permutation_p, world_spread
 
 FIELDS = {
     "name": "small",
@@ -395,13 +391,14 @@ def test_missing_runs_are_named_and_leave_no_p() -> None:
     assert [by_key[key]["p_adjusted"] is None for key in by_key] == [True, False, False, True]
     assert by_key["zero_shot", 4]["p_adjusted"] == min(1, 4 * by_key["zero_shot", 4]["p_value"])
     assert list(by_key["zero_shot", 16]["gain_by_world"]) == ["8", "9"]
+    assert all(each["detectable_gain"] > 0 for each in found["comparisons"])
     nothing = compare_arms([], plan)
     json.dumps(nothing, allow_nan=False)
     assert (len(nothing["missing"]), nothing["n_test"]) == (36, None)
     assert nothing["comparisons"][0] == {
         **{"arm": "rb_ft", "baseline": "direct", "budget": 4, "pairs": 0, "gain_macro_f1": None},
         **{"ci95": [None, None], "gain_by_world": {}, "world_sd": None, "ci95_worlds": [None, None]},
-        **{"p_value": None, "p_adjusted": None},
+        **{"p_value": None, "p_adjusted": None, "detectable_gain": None},
     }
     assert nothing["arms"][0]["macro_f1"] is nothing["arms"][0]["accuracy"] is None
 

@@ -7,7 +7,18 @@ import pytest
 
 from rbft_ray.core.errors import ConfigError
 from rbft_ray.core.experiment import RunScore
-from rbft_ray.pipeline.experiment import ARMS, RUNS_FILE, Run, read_protocol, read_runs, run_config, run_plan, runs_of
+from rbft_ray.pipeline.experiment import (
+    ARMS,
+    RUNS_FILE,
+    Run,
+    before_training,
+    print_results,
+    read_protocol,
+    read_runs,
+    run_config,
+    run_plan,
+    runs_of,
+)
 from rbft_ray.pipeline.settings import dump_config
 
 PROTOCOL = """
@@ -57,6 +68,13 @@ def test_seeds_and_budgets_share_a_worlds_clips_and_nothing_that_is_learned(prot
         assert len({ids[name] for ids in (first, other_seed, other_budget, other_world)}) == 4
 
 
+def test_clips_and_rationales_of_a_world_come_first_and_once(protocol):
+    runs = [run for run in runs_of(protocol) if run.world == 0]
+    steps = before_training(run_plan(run_config(protocol, run, []), run.arm) for run in runs)
+    assert [step.name for step in steps] == ["render", "ingest"] + ["rationalize"] * 4  # budgets x seeds
+    assert len({step.id for step in steps}) == len(steps)
+
+
 def test_no_arm_is_stopped_early_or_chosen_by_validation_labels(protocol):
     for arm in ARMS:
         config = run_config(protocol, Run(0, 4, 0, arm), [])
@@ -93,3 +111,12 @@ def test_finished_runs_are_read_back(tmp_path):
     assert run == Run(0, 4, 1, "direct_sft") and isinstance(score, RunScore)
     np.testing.assert_array_equal(score.predicted, [1, -1])
     assert read_runs(str(tmp_path / "nothing")) == {}
+
+
+def test_the_table_has_every_figure_in_its_column(capsys, monkeypatch):
+    row = {"arm": "rb_ft_gated", "baseline": "direct_sft", "budget": 8, "gain_macro_f1": 0.01, "ci95": [0.02, 0.03]}
+    row |= {"ci95_worlds": [None, None], "p_value": 0.04, "p_adjusted": None, "detectable_gain": 0.05}
+    monkeypatch.setenv("COLUMNS", "200")
+    print_results({"arms": [], "comparisons": [row], "n_pairs": 4, "n_test": 8})
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert ["rb_ft_gated", "direct_sft", "8", "0.010", "0.020 to 0.030", "-", "0.040", "-", "0.050"] in lines
