@@ -141,10 +141,13 @@ class WorkerGroup:
 
     def __init__(self, needs: Needs, max_failures: int, resize_check_sec: float):
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.key, self.needs = (needs, max_failures, resize_check_sec), needs
         self._is_busy, self._tries = False, 1
-        self._desk = ray.remote(num_cpus=0)(_Desk).remote()
+        # On this process's own node: the group outlives the loss of any other.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._desk = ray.remote(num_cpus=0, scheduling_strategy=here)(_Desk).remote()
         self._count, self._ended = 0, Future[None]()
         self._folder = tempfile.TemporaryDirectory(prefix="rbft-group-")  # for Ray Train; checkpoints go elsewhere
         trainer = _trainer(self._desk, needs, max_failures, resize_check_sec, self._folder.name)
