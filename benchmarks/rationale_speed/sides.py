@@ -18,7 +18,7 @@ from rbft_ray.core.config import RayConfig
 from rbft_ray.core.rationale_checks import task_knowledge
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE
 from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
-from rbft_ray.runtime import blocks
+from rbft_ray.runtime import block_runs, blocks
 from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import rationalize
 
@@ -50,7 +50,7 @@ def run_stage(job: Job, scratch: Path, cluster: dict[str, float], replicas: int 
     def recorded(
         stage: str, out: str, rows: Any, make_worker: Callable[[], blocks.BlockWorker], needs: Any, **options: Any
     ) -> blocks.Counts:
-        return blocks.run_blocks(stage, out, rows, partial(recorded_worker, make_worker, str(logs)), needs, **options)
+        return block_runs.run_blocks(stage, out, rows, partial(recorded_worker, make_worker, str(logs)), needs, **options)
 
     needs = replica_needs(replicas, RayConfig(), cluster, min_replicas=replicas)
     called = time.time()
