@@ -50,7 +50,9 @@ def run_stage(job: Job, scratch: Path, cluster: dict[str, float], replicas: int 
     def recorded(
         stage: str, out: str, rows: Any, make_worker: Callable[[], blocks.BlockWorker], needs: Any, **options: Any
     ) -> blocks.Counts:
-        return block_runs.run_blocks(stage, out, rows, partial(recorded_worker, make_worker, str(logs)), needs, **options)
+        return block_runs.run_blocks(
+            stage, out, rows, partial(recorded_worker, make_worker, str(logs)), needs, **options
+        )
 
     needs = replica_needs(replicas, RayConfig(), cluster, min_replicas=replicas)
     called = time.time()

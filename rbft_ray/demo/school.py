@@ -142,7 +142,7 @@ class School:
     """The model in training with all that a resumed run needs: optimizer, number of the step, time spent."""
 
     def __init__(self, out_dir: Path, seed: int, start_from: Path | None = None) -> None:
-        self.out_dir, self.seed = out_dir, seed
+        self.out_dir, self.log, self.seed = out_dir, out_dir / "log.jsonl", seed
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         if not (out_dir / "tokenizer").exists():
             train_tokenizer().save_pretrained(out_dir / "tokenizer")
@@ -169,7 +169,7 @@ class School:
         self.model.to(self.device)
 
     def resume(self) -> None:
-        """Loads `state.pt` if there is one."""
+        """Loads `state.pt` if there is one; lines of the log that are later than it go, as their steps come again."""
         path = self.out_dir / "state.pt"
         if not path.exists():
             return
@@ -177,6 +177,11 @@ class School:
         for name in ("model", "probe", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.spent_sec = state["step"], state["spent_sec"]
+        if self.log.exists():
+            lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.log.write_text(
+                "".join(line for line in lines if json.loads(line)["step"] <= self.step), encoding="utf-8"
+            )
 
     def prepared(self, step: int, phases: tuple[Phase, ...]) -> tuple[str, Batch]:
         """The batch of a step and its kind."""
@@ -241,7 +246,7 @@ def run_school(school: School, phases: tuple[Phase, ...], save_minutes: float) -
             figures.append(school.train_step(kind, batch, learning_rate(school.step, total)))
             school.spent_sec = time.monotonic() - started
             if school.step % LOG_STEPS == 0:
-                with (school.out_dir / "log.jsonl").open("a", encoding="utf-8") as log:
+                with school.log.open("a", encoding="utf-8") as log:
                     log.write(log_line(school, figures) + "\n")
                 figures = []
             if school.spent_sec >= next_save_sec:

@@ -26,7 +26,9 @@ def test_a_schooling_resumes_and_another_starts_from_its_base(tmp_path: Path) ->
     run_school(first, SHORT[:1], save_minutes=100)
     assert (tmp_path / "a" / "base" / "model.safetensors").is_file()
     resumed = School(tmp_path / "a", seed=0)
+    resumed.log.write_text('{"step": 1}\n{"step": 2}\n')
     resumed.resume()
+    assert resumed.log.read_text() == '{"step": 1}\n'
     assert resumed.step == 1
     assert all(torch.equal(one, other) for one, other in zip(first.parameters, resumed.parameters, strict=True))
     run_school(resumed, SHORT, save_minutes=100)
