@@ -30,7 +30,7 @@ def facts(job: dict[str, Any], context: WorkerContext) -> dict[str, Any]:
     return {"pids": context.gathered(os.getpid()), "told": context.gathered(job["number"])}
 
 
-def fitted(out: Path, number: int, needs: Needs, **job: Any) -> dict[str, Any]:
+def fitted(out: Path, number: int, needs: Needs, max_failures: int = 1, **job: Any) -> dict[str, Any]:
     return fit(
         facts,
         {"number": number, **job},
@@ -38,7 +38,7 @@ def fitted(out: Path, number: int, needs: Needs, **job: Any) -> dict[str, Any]:
         steps=1,
         checkpoints=str(out),
         needs=needs,
-        max_failures=1,
+        max_failures=max_failures,
         resize_check_sec=60.0,
     )
 
@@ -69,4 +69,4 @@ def test_a_kept_group_that_lost_a_worker_does_the_training_and_is_not_kept(ray_c
 
 def test_an_error_of_the_training_is_the_message(ray_cluster, tmp_path):
     with kept_groups(), pytest.raises(RbftError, match=r"facts: training failed: as told \(checkpoints: "):
-        fitted(tmp_path, 1, Needs(1), fails="as told")
+        fitted(tmp_path, 1, Needs(1), max_failures=0, fails="as told")
