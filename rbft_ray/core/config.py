@@ -6,7 +6,7 @@ results (workers, block sizes) carries `NO_EFFECT`: changing it reruns nothing.
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.core.section import NO_EFFECT, Section
@@ -53,11 +53,10 @@ class DataConfig(Section):
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="of train, where there is no validation split")
     test_fraction: float = Field(0.25, gt=0, lt=1, description="of all, where there is no split at all")
     limit_per_split: int | None = Field(None, ge=1, description="take at most so many clips of each split")
-    train_per_class: int | None = Field(
+    train_per_class: PositiveInt | tuple[PositiveInt, ...] | None = Field(
         None,
-        ge=1,
         json_schema_extra=NO_EFFECT,  # on ingest; the steps that follow it take it up
-        description="learn from so many training clips of each class only, drawn by the run's seed",
+        description="learn from so many training clips of each class only, drawn by the run's seed; a list: of each label",
     )
     seed: int | None = Field(
         None, ge=0, json_schema_extra=NO_EFFECT, description="of splits and limits; null: the run's seed"

@@ -12,12 +12,14 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, PositiveInt, model_validator
 
 from rbft_ray.core.bootstrap import group_indices, interval, resampled_sums
 from rbft_ray.core.gains import detectable_effect, holm, mean_over_worlds, permutation_p, world_spread
 from rbft_ray.core.metrics import class_columns, class_counts, class_scores, overall_scores
 from rbft_ray.core.section import Section
+
+Budget = PositiveInt | tuple[PositiveInt, ...]  # of training clips: of each class, or of every one
 
 
 class Protocol(Section):
@@ -26,10 +28,11 @@ class Protocol(Section):
     name: str
     worlds: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
-    budgets: tuple[int, ...] = Field(min_length=1, description="training clips per class")
+    budgets: tuple[Budget, ...] = Field(min_length=1, description="training clips per class")
+    pool_per_class: PositiveInt = Field(64, description="training clips of each class that a seed draws from")
     arms: tuple[str, ...] = Field(min_length=1)
     comparisons: tuple[tuple[str, str], ...] = Field(description="arm, baseline")
-    hypotheses: tuple[int, ...] = Field(description="budgets of the confirmatory family; others are exploratory")
+    hypotheses: tuple[Budget, ...] = Field(description="budgets of the confirmatory family; others are exploratory")
     test_per_class: int = Field(ge=1, description="test clips per class")
     val_per_class: int = Field(ge=1, description="validation clips per class")
     resamples: int = Field(2000, ge=1, description="of the bootstrap")
@@ -45,9 +48,19 @@ class Protocol(Section):
         for pair in self.comparisons:
             if pair[0] == pair[1] or not set(pair) <= set(self.arms):
                 raise ValueError(f"comparisons: {list(pair)} are not two of the arms {list(self.arms)}")
+        if max(budget if isinstance(budget, int) else max(budget) for budget in self.budgets) > self.pool_per_class:
+            raise ValueError(f"pool_per_class: {self.pool_per_class} clips are fewer than a budget asks for")
         if not set(self.hypotheses) <= set(self.budgets):
             raise ValueError(f"hypotheses: {list(self.hypotheses)} are not all among the budgets {list(self.budgets)}")
         return self
+
+
+def turned(budget: tuple[int, ...], seed: int) -> tuple[int, ...]:
+    """The training clips of every label under a seed: the numbers of an uneven budget move on by one label with each seed, so
+    that each label is rare in some runs and frequent in others.
+    """
+    turn = seed % len(budget)
+    return budget[turn:] + budget[:turn]
 
 
 def protocol_sha(protocol: Protocol) -> str:
@@ -64,7 +77,7 @@ class RunScore(NamedTuple):
     """
 
     world: int
-    budget: int
+    budget: Budget
     seed: int
     arm: str
     gold: np.ndarray
@@ -76,7 +89,7 @@ PLACE = ("arm", "budget", "world", "seed")
 Runs = tuple[RunScore, ...]  # of one world, budget and seed: (run,), or a pair (run of the arm, run of the baseline)
 
 
-def paired_runs(runs: Sequence[RunScore], arm: str, baseline: str, budget: int) -> list[Runs]:
+def paired_runs(runs: Sequence[RunScore], arm: str, baseline: str, budget: Budget) -> list[Runs]:
     """The pairs at a budget, by world and seed; a run without its counterpart is left out.
 
     Raises:
@@ -175,7 +188,8 @@ def compare_arms(runs: Sequence[RunScore], protocol: Protocol, seed: int = 0) ->
         comparisons: for each and each budget arm, baseline, budget, pairs (that are there), gain_macro_f1 and ci95
             (`bootstrap_means`), gain_by_world, `world_spread`, p_value (`permutation_p`; None if a pair is missing), and
             p_adjusted (`holm` over those at the budgets of protocol.hypotheses; None for others), detectable_gain (the gain that
-            so many worlds and seeds find with a power of 0.8, `detectable_effect`; None of too few pairs)
+            so many worlds and seeds find with a power of 0.8, `detectable_effect`; None of too few pairs); of an uneven budget
+            also recall_gains
         arms: for each and each budget arm, budget, runs, macro_f1, its ci95, and accuracy; means over worlds
 
     Raises:
@@ -183,7 +197,7 @@ def compare_arms(runs: Sequence[RunScore], protocol: Protocol, seed: int = 0) ->
     """
     planned = list(product(protocol.arms, protocol.budgets, protocol.worlds, protocol.seeds))
     places = [tuple(getattr(run, name) for name in PLACE) for run in runs]
-    if wrong := sorted({place for place in places if place not in planned or places.count(place) > 1}):
+    if wrong := [place for place in places if place not in planned or places.count(place) > 1]:
         raise ValueError(f"runs that are there twice or that the protocol does not name: {wrong}")
     n_pairs = len(protocol.worlds) * len(protocol.seeds)
     comparisons = []
@@ -194,13 +208,16 @@ def compare_arms(runs: Sequence[RunScore], protocol: Protocol, seed: int = 0) ->
         found |= {"pairs": len(pairs), "gain_by_world": {str(world): float(np.mean(of)) for world, of in gains.items()}}
         p = permutation_p(gains, protocol.permutations, seed) if len(pairs) == n_pairs else None
         found |= {"detectable_gain": _detectable(gains, protocol)}
+        if not isinstance(budget, int):
+            found["recall_gains"] = recall_gains(pairs, [turned(budget, run.seed) for run, _ in pairs])
         comparisons.append({**found, **world_spread(gains), "p_value": p, "p_adjusted": None})
     family = [each for each in comparisons if each["budget"] in protocol.hypotheses]
     for each, adjusted in zip(family, holm([each["p_value"] for each in family]), strict=True):
         each["p_adjusted"] = adjusted
     arms = []
     for arm, budget in product(protocol.arms, protocol.budgets):
-        own = [(run,) for run in sorted(runs, key=lambda run: run[:3]) if (run.arm, run.budget) == (arm, budget)]
+        own = [(run,) for run in runs if (run.arm, run.budget) == (arm, budget)]
+        own.sort(key=lambda each: (each[0].world, each[0].seed))
         found = {"arm": arm, "budget": budget, "runs": len(own), **_summary("macro_f1", own, protocol, seed)}
         arms.append({**found, "accuracy": mean_over_worlds(scores_by_world(own, "accuracy"))})
     return {

@@ -139,6 +139,18 @@ def take_each(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
     return [row for row in rows if row["id"] in taken]
 
 
+def take_of_labels(rows: Sequence[Row], counts: Mapping[str, int], seed: int) -> list[Row]:
+    """`counts[label]` rows of each label (or all of it, if there are fewer); seeded, in the order of the rows.
+
+    Fewer rows of a label are among those that a larger count takes.
+    """
+    taken: set[str] = set()
+    for label, count in counts.items():
+        ids = sorted((row["id"] for row in rows if row["label"] == label), key=lambda row_id: _order(seed, row_id))
+        taken.update(ids[:count])
+    return [row for row in rows if row["id"] in taken]
+
+
 def limit_rows(rows: Sequence[Row], per_split: int | None, seed: int) -> list[Row]:
     """At most `per_split` rows of each split, a seeded draw that does not depend on the order of the rows."""
     if per_split is None:

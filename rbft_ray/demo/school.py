@@ -4,15 +4,12 @@ Needs numpy, torch and transformers only (a GPU is used where there is one). DIR
 resume: run the same command again), `log.jsonl` (a line every `LOG_STEPS` steps), `plan.json` and `base/` (the model so
 far, in bfloat16, every `--save-minutes`).
 
-The phases: vision alone (facts read out linearly), then in text the skills that rules rest on (copy, compare, look up)
-beside captions, then rules on video with reasoning, then the bare name. The loss is on the answers only. Half of the
-steps place the text after a video as Transformers does, half as vLLM does. Each batch depends on the seed and the number
-of its step alone.
+Follows the phases of `plan.py`. The loss is on the answers only. Half of the steps place the text after a video as
+Transformers does, half as vLLM does. Each batch depends on the seed and the number of its step alone.
 """
 
 import argparse
 import json
-import math
 import os
 import shutil
 import signal
@@ -20,7 +17,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,94 +26,21 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForCo
 from rbft_ray.demo import forward
 from rbft_ray.demo.batches import Batch, make_batch
 from rbft_ray.demo.forward import FactProbe, lesson_losses
-from rbft_ray.demo.lessons import RULE_LESSONS, Lesson, caption_lesson, question_lesson
 from rbft_ray.demo.model import base_config, save_base
+from rbft_ray.demo.plan import (
+    BATCH_SIZES,
+    PEAK_RATE,
+    PHASES,
+    Phase,
+    drawn_lessons,
+    learning_rate,
+    phase_of_step,
+    scaled,
+)
 from rbft_ray.demo.tokenizer import train_tokenizer
 
 LOG_STEPS = 20
-PEAK_RATE, LAST_RATE, WARMUP_STEPS = 1e-3, 2e-5, 100
 FACT_LOSS_WEIGHT = 0.3
-BATCH_SIZES = {
-    "vision": 64,
-    "caption": 48,
-    "question": 32,
-    "rule": 32,
-    "hinted": 32,
-    "label": 32,
-    "comparison": 48,
-    "text_rule": 32,
-    "clue": 32,
-    "reading": 48,
-    "repeat": 64,
-    "compare": 48,
-    "lookup": 64,
-    "single_clue": 96,
-}
-
-
-class Phase(NamedTuple):
-    """A part of the schooling: its steps, the weights of the kinds of batch, the shares of one, two, three objects."""
-
-    steps: int
-    kinds: dict[str, float]
-    object_shares: tuple[float, float, float]
-
-
-PHASES = (
-    Phase(490, {"vision": 1.0}, (0.2, 0.5, 0.3)),
-    Phase(1000, {"repeat": 0.35, "compare": 0.15, "lookup": 0.2, "text_rule": 0.15, "caption": 0.15}, (0.3, 0.4, 0.3)),
-    Phase(
-        1300,
-        {"lookup": 0.4, "compare": 0.1, "single_clue": 0.1, "reading": 0.1, "text_rule": 0.2, "caption": 0.1},
-        (0.1, 0.5, 0.4),
-    ),
-    Phase(
-        900,
-        {"lookup": 0.2, "reading": 0.1, "clue": 0.2, "text_rule": 0.2, "rule": 0.2, "caption": 0.1},
-        (0.1, 0.5, 0.4),
-    ),
-    Phase(
-        4000,
-        {
-            "caption": 0.08,
-            "rule": 0.12,
-            "hinted": 0.08,
-            "label": 0.35,
-            "comparison": 0.25,
-            "text_rule": 0.04,
-            "question": 0.04,
-            "clue": 0.04,
-        },
-        (0.1, 0.5, 0.4),
-    ),
-)
-
-
-def phase_of_step(step: int, phases: tuple[Phase, ...] = PHASES) -> Phase:
-    """The phase that a step lies in; the last one for later steps."""
-    for phase in phases:
-        if step < phase.steps:
-            return phase
-        step -= phase.steps
-    return phases[-1]
-
-
-def drawn_lessons(rng: np.random.Generator, phase: Phase) -> tuple[str, list[Lesson]]:
-    """A kind of batch of the phase, and its lessons."""
-    weights = np.array(list(phase.kinds.values()))
-    kind = str(rng.choice(list(phase.kinds), p=weights / weights.sum()))
-    count = BATCH_SIZES[kind]
-    if kind in ("caption", "vision"):
-        return kind, [caption_lesson(rng, phase.object_shares) for _ in range(count)]
-    if kind == "question":
-        return kind, [question_lesson(rng, phase.object_shares) for _ in range(count)]
-    return kind, [RULE_LESSONS[kind](rng) for _ in range(count)]
-
-
-def learning_rate(step: int, total: int) -> float:
-    """Linear warm-up, then a cosine from `PEAK_RATE` to `LAST_RATE`."""
-    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
-    return warmup * (LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
 
 
 def moved(batch: Batch, device: str) -> Batch:
@@ -186,7 +110,7 @@ class School:
     def prepared(self, step: int, phases: tuple[Phase, ...]) -> tuple[str, Batch]:
         """The batch of a step and its kind."""
         rng = np.random.default_rng([self.seed, step])
-        kind, lessons = drawn_lessons(rng, phase_of_step(step, phases))
+        kind, lessons = drawn_lessons(rng, phase_of_step(step, phases)[0])
         return kind, make_batch(self.tokenizer, lessons, rng, after_largest=step % 2 == 0)
 
     def train_step(self, kind: str, batch: Batch, rate: float) -> dict[str, Any]:
@@ -243,7 +167,7 @@ def run_school(school: School, phases: tuple[Phase, ...], save_minutes: float) -
         while school.step < total and not stopped:
             kind, batch = coming.result()
             coming = loader.submit(school.prepared, school.step + 1, phases)
-            figures.append(school.train_step(kind, batch, learning_rate(school.step, total)))
+            figures.append(school.train_step(kind, batch, learning_rate(school.step, phases)))
             school.spent_sec = time.monotonic() - started
             if school.step % LOG_STEPS == 0:
                 with school.log.open("a", encoding="utf-8") as log:
@@ -253,11 +177,6 @@ def run_school(school: School, phases: tuple[Phase, ...], save_minutes: float) -
                 school.save()
                 next_save_sec += save_minutes * 60
     school.save()
-
-
-def scaled(phases: tuple[Phase, ...], scale: float) -> tuple[Phase, ...]:
-    """The phases with `scale` times their steps, at least one each."""
-    return tuple(phase._replace(steps=max(1, round(phase.steps * scale))) for phase in phases)
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from rbft_ray.core.card import CARD_FILE, Calibration, make_card, parse_card
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import DataError
-from rbft_ray.core.labels import take_each
+from rbft_ray.core.errors import ConfigError, DataError
+from rbft_ray.core.labels import take_of_labels
 from rbft_ray.core.prompts import Task, description_prompt, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
@@ -26,17 +26,26 @@ from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import evaluate, rationalize, train, vision_features
 
 
-def budget(config: RunConfig) -> dict[str, int]:
+def budget(config: RunConfig) -> dict[str, Any]:
     """What `data.train_per_class` adds to the settings of a step that learns from the training clips."""
     return {} if config.data.train_per_class is None else {"train_per_class": config.data.train_per_class}
 
 
-def training_clips(config: RunConfig, ingested: str) -> list[dict[str, Any]]:
-    """The training clips of an ingest step's directory that the run learns from, in a fixed order."""
-    clips = list_clips(ingested, ["train"])
-    if config.data.train_per_class is None:
+def training_clips(config: RunConfig, task: Task, ingested: str) -> list[dict[str, Any]]:
+    """The training clips of an ingest step's directory that the run learns from, in a fixed order.
+
+    Raises:
+        ConfigError: `data.train_per_class` is a list of another length than the labels.
+    """
+    clips, each = list_clips(ingested, ["train"]), config.data.train_per_class
+    if each is None:
         return clips
-    return take_each(clips, config.data.train_per_class * len({clip["label"] for clip in clips}), config.seed)
+    counts = (each,) * len(task.labels) if isinstance(each, int) else each
+    if len(counts) != len(task.labels):
+        raise ConfigError(
+            f"data.train_per_class: {len(counts)} numbers for the {len(task.labels)} labels {task.labels}"
+        )
+    return take_of_labels(clips, dict(zip(task.labels, counts, strict=True)), config.seed)
 
 
 class Arms(NamedTuple):
@@ -132,7 +141,7 @@ class Arms(NamedTuple):
                 self.task,
                 config.evaluate,
                 context.needs,
-                train_labels=[clip["label"] for clip in training_clips(config, ingested)],
+                train_labels=[clip["label"] for clip in training_clips(config, self.task, ingested)],
                 refused=read_rows(ingested, REJECTS_TABLE, REJECTS),
                 seed=config.seed,
                 no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
@@ -229,7 +238,7 @@ def _run_training(
     context: StepContext,
 ) -> Counts:
     config, task = arms.config, arms.task
-    clips = training_clips(config, context.inputs[arms.clips.name])
+    clips = training_clips(config, task, context.inputs[arms.clips.name])
     if arms.features is not None:
         clips = vision_features.with_features(clips, context.inputs[arms.features.name])
     samples = _samples(arms, clips, rationales, answers, context)

@@ -3,24 +3,25 @@
 Under the storage root: steps/ as of any run (shared by all runs that need the same step), and
     experiments/NAME-SHA/runs.jsonl    a line per finished run, with its answers to the test clips
     experiments/NAME-SHA/results.json  what `core.experiment.compare_arms` makes of them
+    experiments/NAME-SHA/curves.svg    macro-F1 against the training clips per class
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.table import Table
 
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
-from rbft_ray.core.experiment import Protocol, RunScore, compare_arms, protocol_sha
+from rbft_ray.core.experiment import Budget, Protocol, RunScore, compare_arms, protocol_sha, turned
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.pipeline.job import check_base, check_machine, storage_root
 from rbft_ray.pipeline.recipes import Plan, sources
+from rbft_ray.pipeline.reporting.gains import budget_words, learning_curves, print_results
 from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
 from rbft_ray.pipeline.settings import parse_config, read_yaml, with_overrides
 from rbft_ray.pipeline.step import Step
@@ -29,7 +30,7 @@ from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 from rbft_ray.stages import rationalize
 
-RUNS_FILE, RESULTS_FILE = "runs.jsonl", "results.json"
+RUNS_FILE, RESULTS_FILE, CURVES_FILE = "runs.jsonl", "results.json", "curves.svg"
 
 
 class Arm(NamedTuple):
@@ -58,7 +59,7 @@ ARMS: Mapping[str, Arm] = {
 
 class Run(NamedTuple):
     world: int
-    budget: int
+    budget: Budget
     seed: int
     arm: str
 
@@ -90,21 +91,21 @@ def runs_of(protocol: Protocol) -> Iterator[Run]:
 
 
 def run_config(protocol: Protocol, run: Run, overrides: list[str]) -> RunConfig:
-    """The configuration of one run. Its world is drawn and ingested once, with as many training clips as the largest budget.
+    """The configuration of one run. Its world is drawn and ingested once; each seed draws its training clips from the same pool.
 
     Steps are counted, nothing is stopped early: validation labels choose nothing but the temperature, which moves no prediction.
     """
-    arm, pool = ARMS[run.arm], max(protocol.budgets)
+    arm = ARMS[run.arm]
     values = with_overrides(dict(protocol.config), overrides)
     own = {
         "name": protocol.name,
         "seed": run.seed,
         "data": {
             "seed": 0,
-            "train_per_class": run.budget,
+            "train_per_class": run.budget if isinstance(run.budget, int) else turned(run.budget, run.seed),
             "demo": {
                 "domain_seed": run.world,
-                "train_per_class": [pool] * 4,
+                "train_per_class": [protocol.pool_per_class] * 4,
                 "val_per_class": protocol.val_per_class,
                 "test_per_class": protocol.test_per_class,
             },
@@ -179,14 +180,14 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
             console.print(f"world {world}: clips and rationales")
             run_steps(root, before_training(plan for _, plan in plans), cluster)
             for run, plan in plans:
-                console.print(
-                    f"run {len(done) + 1} of {total}: world {world}, {run.budget} per class, seed {run.seed}, {run.arm}"
-                )
+                of = f"world {world}, {budget_words(run.budget)} per class, seed {run.seed}, {run.arm}"
+                console.print(f"run {len(done) + 1} of {total}: {of}")
                 run_steps(root, plan.steps, cluster)
                 done[run] = _score(run, plan, root)
                 _append(folder, run, plan, root, done[run])
     results = compare_arms(list(done.values()), protocol)
     storage.write_json(storage.join(folder, RESULTS_FILE), results)
+    storage.write_bytes(storage.join(folder, CURVES_FILE), learning_curves(results).encode())
     print_results(results)
     return results
 
@@ -222,39 +223,7 @@ def read_runs(folder: str) -> dict[Run, RunScore]:
     lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
     found = {}
     for row in map(json.loads, lines):
-        run = Run(*(row[name] for name in Run._fields))
+        budget = row["budget"] if isinstance(row["budget"], int) else tuple(row["budget"])
+        run = Run(row["world"], budget, row["seed"], row["arm"])
         found[run] = RunScore(*run, np.array(row["gold"]), np.array(row["predicted"]), row["groups"])
     return found
-
-
-def print_results(results: Mapping[str, Any]) -> None:
-    """The arms and the comparisons as tables."""
-    arms = Table(title="macro-F1 on the test clips, mean over worlds and seeds")
-    for name in ("arm", "per class", "macro-F1", "95 %"):
-        arms.add_column(name)
-    for row in results["arms"]:
-        arms.add_row(row["arm"], str(row["budget"]), f"{row['macro_f1']:.3f}", _interval(row["ci95"]))
-    console.print(arms)
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "arm": lambda row: row["arm"],
-        "against": lambda row: row["baseline"],
-        "per class": lambda row: str(row["budget"]),
-        "gain": lambda row: _number(row["gain_macro_f1"]),
-        "95 %": lambda row: _interval(row["ci95"]),
-        "95 %, any world": lambda row: _interval(row["ci95_worlds"]),
-        "p": lambda row: _number(row["p_value"]),
-        "p (Holm)": lambda row: _number(row["p_adjusted"]),
-        "detectable": lambda row: _number(row["detectable_gain"]),
-    }
-    compared = Table(*columns, title=f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)")
-    for row in results["comparisons"]:
-        compared.add_row(*(show(row) for show in columns.values()))
-    console.print(compared)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(bounds: list[float | None]) -> str:
-    return "-" if None in bounds else f"{bounds[0]:.3f} to {bounds[1]:.3f}"

@@ -229,7 +229,7 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
     def run(context: StepContext) -> Counts:
         counts = rationalize.rationalize(
             context.out,
-            training_clips(config, context.inputs[clips.name]),
+            training_clips(config, task, context.inputs[clips.name]),
             base,
             config.model,
             task,

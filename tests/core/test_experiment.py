@@ -18,6 +18,7 @@ from rbft_ray.core.experiment import (
     protocol_sha,
     recall_gains,
     scores_by_world,
+    turned,
 )
 from rbft_ray.core.gains import detectable_effect, holm, mean_over_worlds, permutation_p, world_spread
 
@@ -76,10 +77,10 @@ def simulated_pairs(
 
 
 def test_the_sha_depends_on_every_value_and_not_on_the_order_of_keys() -> None:
-    turned = dict(reversed(FIELDS.items())) | {"config": {"seed": 3, "train": {"stage2": {"epochs": 2.0}}}}
+    reordered = dict(reversed(FIELDS.items())) | {"config": {"seed": 3, "train": {"stage2": {"epochs": 2.0}}}}
     sha = protocol_sha(protocol())
     assert len(sha) == 64
-    assert protocol_sha(Protocol.model_validate_json(json.dumps(turned))) == sha
+    assert protocol_sha(Protocol.model_validate_json(json.dumps(reordered))) == sha
     changes = {
         "name": "other",
         "worlds": [7, 8, 10],
@@ -92,10 +93,11 @@ def test_the_sha_depends_on_every_value_and_not_on_the_order_of_keys() -> None:
         "val_per_class": 6,
         "resamples": 101,
         "permutations": 1001,
+        "pool_per_class": 65,
         "config": {"train": {"stage2": {"epochs": 3.0}}, "seed": 3},
     }
     assert set(changes) == set(Protocol.model_fields)
-    assert len({sha, *(protocol_sha(protocol(**{name: value})) for name, value in changes.items())}) == 13
+    assert len({sha, *(protocol_sha(protocol(**{name: value})) for name, value in changes.items())}) == 1 + len(changes)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +334,12 @@ def test_recall_gains_go_from_rare_to_frequent_classes() -> None:
         {"train_clips": 2, "classes": 4, "recall_gain": (0.25 + 0) / 2},
         {"train_clips": 20, "classes": 2, "recall_gain": (-0.25 + 0) / 2},
     ]
+    plan = protocol(
+        worlds=[0, 1], seeds=[0], budgets=[[2, 20, 2]], arms=["a", "b"], comparisons=[["a", "b"]], hypotheses=[]
+    )
+    assert [turned((2, 20, 3), seed) for seed in (0, 1, 5)] == [(2, 20, 3), (20, 3, 2), (3, 2, 20)]
+    (compared,) = compare_arms([run._replace(budget=(2, 20, 2)) for pair in pairs for run in pair], plan)["comparisons"]
+    assert compared["recall_gains"] == recall_gains(pairs, [(2, 20, 2), (2, 20, 2)])
     for counts in ([(2, 20, 2)], [(2, 20), (2, 20)]):
         with pytest.raises(ValueError, match="zip"):
             recall_gains(pairs, counts)

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbft_ray.core.errors import DataError
-from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows, take_each, take_fraction
+from rbft_ray.core.labels import (
+    Row,
+    assign_splits,
+    check_rows,
+    label_set,
+    limit_rows,
+    take_each,
+    take_fraction,
+    take_of_labels,
+)
 from rbft_ray.core.schema import SPLITS, Reason
 
 FRACTIONS = {"validation_fraction": 0.15, "test_fraction": 0.25}
@@ -225,3 +234,13 @@ def test_a_draw_of_each_label_is_even_while_there_are_clips(count: int, expected
     assert Counter(found["label"] for found in taken) == expected
     assert {found["id"] for found in take_each(rows[::-1], count, seed=0)} == {found["id"] for found in taken}
     assert take_each(rows, 1000, seed=0) == rows
+
+
+def test_so_many_rows_of_each_label_are_taken_and_smaller_takes_lie_within_larger_ones() -> None:
+    rows = [{"id": f"{label}{number}", "label": label} for number in range(9) for label in "ab"]
+    few, more = (take_of_labels(rows, {"a": count, "b": 2 * count}, seed=3) for count in (2, 4))
+    assert Counter(row["label"] for row in more) == {"a": 4, "b": 8}
+    assert [row for row in rows if row in more] == more
+    assert all(row in more for row in few)
+    assert take_of_labels(rows, {"a": 99, "b": 99}, seed=3) == rows
+    assert take_of_labels(rows, {"a": 4, "b": 8}, seed=4) != more

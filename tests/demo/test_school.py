@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from rbft_ray.demo.curves import losses
-from rbft_ray.demo.school import PHASES, Phase, School, log_line, phase_of_step, run_school, scaled
+from rbft_ray.demo.plan import LAST_RATE, PEAK_RATE, PHASES, Phase, learning_rate, phase_of_step, scaled
+from rbft_ray.demo.school import School, log_line, run_school
 
-SHORT = (Phase(1, {"vision": 1.0}, (1.0, 0.0, 0.0)), Phase(2, {"compare": 1.0}, (1.0, 0.0, 0.0)))
+SHORT = (Phase(1, (0, 0.5), {"vision": 1.0}, (1.0, 0.0, 0.0)), Phase(2, (0.5, 1), {"compare": 1.0}, (1.0, 0.0, 0.0)))
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +49,18 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
 
 def test_phases_follow_each_other_and_scale() -> None:
     ends = [sum(phase.steps for phase in PHASES[: number + 1]) for number in range(len(PHASES))]
-    assert [phase_of_step(end - 1) for end in ends] == list(PHASES)
-    assert phase_of_step(ends[-1] + 7) == PHASES[-1]
+    assert [phase_of_step(end - 1)[0] for end in ends] == list(PHASES)
+    assert phase_of_step(ends[-1] + 7) == (PHASES[-1], 1.0)
     assert [phase.steps for phase in scaled(PHASES, 1e-9)] == [1] * len(PHASES)
+
+
+def test_the_learning_rate_goes_through_the_arcs_of_the_phases() -> None:
+    flat = Phase(1000, (0.5, 0.5), {"vision": 1.0}, (1.0, 0.0, 0.0))
+    phases = (flat._replace(arc=(0, 0.5)), flat, flat._replace(arc=(0.5, 1)))
+    assert learning_rate(0, phases) == pytest.approx(PEAK_RATE / 100)
+    assert learning_rate(1000, phases) == learning_rate(1999, phases) == pytest.approx((PEAK_RATE + LAST_RATE) / 2)
+    assert learning_rate(3000, phases) == pytest.approx(LAST_RATE)
+    assert all(learning_rate(step, phases) >= learning_rate(step + 1, phases) for step in range(100, 3000, 50))
 
 
 def test_the_log_gives_a_curve_for_each_kind() -> None:

@@ -1,6 +1,7 @@
 """An experiment's runs: what they share, and what sets an arm apart."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from rbft_ray.pipeline.experiment import (
     RUNS_FILE,
     Run,
     before_training,
-    print_results,
     read_protocol,
     read_runs,
     run_config,
     run_plan,
     runs_of,
 )
+from rbft_ray.pipeline.reporting.gains import learning_curves, print_results
 from rbft_ray.pipeline.settings import dump_config
 
 PROTOCOL = """
@@ -120,3 +121,24 @@ def test_the_table_has_every_figure_in_its_column(capsys, monkeypatch):
     print_results({"arms": [], "comparisons": [row], "n_pairs": 4, "n_test": 8})
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     assert ["rb_ft_gated", "direct_sft", "8", "0.010", "0.020 to 0.030", "-", "0.040", "-", "0.050"] in lines
+
+
+def test_learning_curves_show_every_arm_with_even_budgets():
+    rows = [
+        {"arm": arm, "budget": budget, "macro_f1": 0.5, "ci95": [0.4, 0.6]}
+        for arm in ("direct_sft", "rb_ft_gated")
+        for budget in (4, 16, [9, 3])
+    ]
+    found = ElementTree.fromstring(learning_curves({"arms": rows, "protocol_sha": "0"}))
+    said = ["".join(text.itertext()) for text in found.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"direct_sft", "rb_ft_gated", "4", "16", "training clips per class"} <= set(said)
+
+
+def test_each_label_is_rare_under_some_seed_of_an_uneven_budget(tmp_path):
+    (tmp_path / "uneven.yaml").write_text(PROTOCOL.replace("[4, 8]", "[4, [8, 4, 4, 2]]"))
+    uneven = read_protocol(str(tmp_path / "uneven.yaml"))
+    counts = [
+        run_config(uneven, Run(0, (8, 4, 4, 2), seed, "direct_sft"), []).data.train_per_class for seed in range(4)
+    ]
+    assert counts == [(8, 4, 4, 2), (4, 4, 2, 8), (4, 2, 8, 4), (2, 8, 4, 4)]
+    assert {run.budget for run in runs_of(uneven)} == {4, (8, 4, 4, 2)}
