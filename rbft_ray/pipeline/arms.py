@@ -243,7 +243,8 @@ def _run_training(
         clips = vision_features.with_features(clips, context.inputs[arms.features.name])
     samples = _samples(arms, clips, rationales, answers, context)
     if rationales is not None and answers == "labels":
-        share = len(rationalize.kept_rationales(context.inputs[rationales.name])) / len(samples)
+        kept = rationalize.kept_rationales(context.inputs[rationales.name])
+        share = sum(sample["id"] in kept for sample in samples) / len(samples)
         recipe = recipe.model_copy(update={"epochs": recipe.epochs * share})  # as many steps as on the rationales
     counts = train.train(
         train.TrainJob(
