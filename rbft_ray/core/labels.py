@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.schema import SPLITS, Reason, reject
 
 Row = dict[str, str]
@@ -137,6 +137,20 @@ def take_each(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
             if ids and len(taken) < count:
                 taken.add(ids.pop())
     return [row for row in rows if row["id"] in taken]
+
+
+def label_counts(each: int | tuple[int, ...], labels: Sequence[str]) -> dict[str, int]:
+    """`data.train_per_class` by label: one number for all, or one of each.
+
+    Raises:
+        ConfigError: a list of another length than the labels.
+    """
+    counts = (each,) * len(labels) if isinstance(each, int) else each
+    if len(counts) != len(labels):
+        raise ConfigError(
+            f"data.train_per_class: {len(counts)} numbers for the {len(labels)} labels {', '.join(labels)}"
+        )
+    return dict(zip(labels, counts, strict=True))
 
 
 def take_of_labels(rows: Sequence[Row], counts: Mapping[str, int], seed: int) -> list[Row]:

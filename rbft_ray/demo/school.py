@@ -48,24 +48,10 @@ def moved(batch: Batch, device: str) -> Batch:
     return replace(batch, **parts)
 
 
-def with_weights_of(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, base: Path) -> None:
-    """Loads the weights of an earlier base into the model; embeddings go by the text of their token."""
-    earlier = Qwen2_5_VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-    earlier_ids = AutoTokenizer.from_pretrained(base).get_vocab()
-    embeddings = model.get_input_embeddings().weight.detach().clone()
-    for token, token_id in tokenizer.get_vocab().items():
-        if token in earlier_ids:
-            embeddings[token_id] = earlier.get_input_embeddings().weight.detach()[earlier_ids[token]]
-    weights = {name: value for name, value in earlier.state_dict().items() if value.shape[0] != len(earlier_ids)}
-    model.load_state_dict(weights, strict=False)
-    with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(embeddings)
-
-
 class School:
     """The model in training with all that a resumed run needs: optimizer, number of the step, time spent."""
 
-    def __init__(self, out_dir: Path, seed: int, start_from: Path | None = None) -> None:
+    def __init__(self, out_dir: Path, seed: int) -> None:
         self.out_dir, self.log, self.seed = out_dir, out_dir / "log.jsonl", seed
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         if not (out_dir / "tokenizer").exists():
@@ -73,8 +59,6 @@ class School:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(out_dir / "tokenizer")
         torch.manual_seed(seed)
         self.model = Qwen2_5_VLForConditionalGeneration(base_config(self.tokenizer))
-        if start_from is not None:
-            with_weights_of(self.model, self.tokenizer, start_from)
         self.model.to(self.device)
         self.probe = FactProbe().to(self.device)
         self.parameters = [*self.model.parameters(), *self.probe.parameters()]
@@ -183,8 +167,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the numbers of steps")
-    parser.add_argument("--start-from", type=Path, help="an earlier base, whose weights the model starts from")
-    parser.add_argument("--skip", type=int, default=0, help="leave out so many of the first phases")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="time from one save to the next")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -196,13 +178,12 @@ def main() -> None:
     if arguments.compile:
         forward.text_hidden = torch.compile(forward.text_hidden, dynamic=True)
         forward.vision_features = torch.compile(forward.vision_features, dynamic=True)
-    phases = scaled(PHASES[arguments.skip :], arguments.scale)
+    phases = scaled(PHASES, arguments.scale)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    school = School(arguments.out, arguments.seed, arguments.start_from)
+    school = School(arguments.out, arguments.seed)
     school.resume()
     plan = {
         "seed": arguments.seed,
-        "start_from": str(arguments.start_from or ""),
         "phases": [phase._asdict() for phase in phases],
         "batch_sizes": BATCH_SIZES,
         "peak_rate": PEAK_RATE,

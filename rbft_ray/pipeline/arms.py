@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from rbft_ray.core.card import CARD_FILE, Calibration, make_card, parse_card
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import ConfigError, DataError
-from rbft_ray.core.labels import take_of_labels
+from rbft_ray.core.errors import DataError
+from rbft_ray.core.labels import label_counts, take_of_labels
 from rbft_ray.core.prompts import Task, description_prompt, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS
@@ -38,14 +38,7 @@ def training_clips(config: RunConfig, task: Task, ingested: str) -> list[dict[st
         ConfigError: `data.train_per_class` is a list of another length than the labels.
     """
     clips, each = list_clips(ingested, ["train"]), config.data.train_per_class
-    if each is None:
-        return clips
-    counts = (each,) * len(task.labels) if isinstance(each, int) else each
-    if len(counts) != len(task.labels):
-        raise ConfigError(
-            f"data.train_per_class: {len(counts)} numbers for the {len(task.labels)} labels {task.labels}"
-        )
-    return take_of_labels(clips, dict(zip(task.labels, counts, strict=True)), config.seed)
+    return clips if each is None else take_of_labels(clips, label_counts(each, task.labels), config.seed)
 
 
 class Arms(NamedTuple):

@@ -1,6 +1,7 @@
 """`rbft estimate`: memory, tokens and hours of the training stages. Starts nothing, reads the manifest and no video."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from rbft_ray.core.estimate import (
     sample_flops,
     video_tokens,
 )
+from rbft_ray.core.labels import label_counts
 from rbft_ray.core.prompts import Task, label_prompt, rationale_prompt
 from rbft_ray.core.sampling import frame_count
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
@@ -120,11 +122,16 @@ def _clips(config: RunConfig) -> tuple[int, Task]:
     """Number of training clips, and the task."""
     if config.data.manifest is not None:
         dataset = load_dataset(config.data, data_seed(config))
-        return sum(row["split"] == "train" for row in dataset.rows), make_task(config, dataset.labels)
-    from rbft_ray.demo.world import domain_task
+        task = make_task(config, dataset.labels)
+        found = Counter(row["label"] for row in dataset.rows if row["split"] == "train")
+    else:
+        from rbft_ray.demo.world import domain_task
 
-    count, limit = sum(config.data.demo.train_per_class), config.data.limit_per_split
-    return min(count, limit or count), domain_task(config.data.demo.domain_seed)
+        task = domain_task(config.data.demo.domain_seed)
+        found = Counter(dict(zip(task.labels, config.data.demo.train_per_class, strict=True)))
+    count, limit, each = found.total(), config.data.limit_per_split, config.data.train_per_class
+    learned = count if each is None else (found & Counter(label_counts(each, task.labels))).total()
+    return min(learned, limit or count), task
 
 
 def _stages(config: RunConfig, shape: ModelShape, task: Task, clips: int, tokens: TokenCounts) -> list[TrainingStage]:

@@ -1,4 +1,4 @@
-"""The schooling script: it resumes where it was, starts from an earlier base, and draws each batch from its step alone."""
+"""The schooling script: it resumes where it was, and draws each batch from its step alone."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ def own_signal_handler() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_schooling_resumes_and_another_starts_from_its_base(tmp_path: Path) -> None:
+def test_a_schooling_resumes_where_it_was(tmp_path: Path) -> None:
     first = School(tmp_path / "a", seed=0)
     run_school(first, SHORT[:1], save_minutes=100)
     assert (tmp_path / "a" / "base" / "model.safetensors").is_file()
@@ -34,9 +34,6 @@ def test_a_schooling_resumes_and_another_starts_from_its_base(tmp_path: Path) ->
     assert all(torch.equal(one, other) for one, other in zip(first.parameters, resumed.parameters, strict=True))
     run_school(resumed, SHORT, save_minutes=100)
     assert resumed.step == 3
-    other = School(tmp_path / "b", seed=1, start_from=tmp_path / "a" / "base")
-    for one, started in zip(resumed.model.parameters(), other.model.parameters(), strict=True):
-        torch.testing.assert_close(started, one, atol=1e-2, rtol=1e-2)  # the base is in bfloat16
 
 
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:

@@ -159,6 +159,16 @@ def test_the_demo_s_clips_are_counted_without_its_world(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("each", "clips"), [("16", 16 * 3 + 10), ("[4, 50, 4, 4]", 4 + 28 + 4 + 4)])
+def test_a_label_budget_is_counted(each: str, clips: int) -> None:
+    assert of("demo", f"data.train_per_class={each}")["training_clips"] == clips
+
+
+def test_a_label_budget_for_other_labels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="train_per_class: 2 numbers for the 4 labels"):
+        of("demo", "data.train_per_class=[4, 4]")
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
