@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, JsonValue, PositiveInt, model_validator
@@ -33,6 +33,9 @@ class Protocol(Section):
     arms: tuple[str, ...] = Field(min_length=1)
     comparisons: tuple[tuple[str, str], ...] = Field(description="arm, baseline")
     hypotheses: tuple[Budget, ...] = Field(description="budgets of the confirmatory family; others are exploratory")
+    answer: Literal["label", "reasoned"] = Field(
+        "label", description="what is compared: the bare label, or the answer after a rationale"
+    )
     test_per_class: int = Field(ge=1, description="test clips per class")
     val_per_class: int = Field(ge=1, description="validation clips per class")
     resamples: int = Field(2000, ge=1, description="of the bootstrap")

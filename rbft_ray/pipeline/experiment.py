@@ -112,7 +112,7 @@ def run_config(protocol: Protocol, run: Run, overrides: list[str]) -> RunConfig:
         },
         "rationalize": {"mode": arm.mode},
         "train": {"stage2": {"validate_every_epochs": None}},
-        "evaluate": {"reason_then_label": arm.reasons, "example_rationales": 0},
+        "evaluate": {"reason_then_label": arm.reasons or protocol.answer == "reasoned", "example_rationales": 0},
     }
     return parse_config(_merged(values, own))
 
@@ -143,7 +143,7 @@ def run_plan(config: RunConfig, name: str) -> Plan:
     if arm.trained:
         model = arms.train("train_labels", config.train.stage2, start=start)
         steps += [arms.features, model] if arms.features else [model]
-    scored = arms.evaluate("reasoned" if arm.reasons else "arm", model)
+    scored = arms.evaluate("reasoned" if config.evaluate.reason_then_label else "arm", model)
     return Plan(config, (*steps, scored), arms.task, arms.base, arms.identity)
 
 
@@ -197,7 +197,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
 def _score(run: Run, plan: Plan, root: str) -> RunScore:
     """The run's answers to the test clips, in the order of their ids."""
     uri = storage.join(step_dir(root, plan.steps[-1]), PREDICTIONS_FILE)
-    column = "reasoned" if ARMS[run.arm].reasons else "predicted"
+    column = "reasoned" if plan.config.evaluate.reason_then_label else "predicted"
     rows = storage.read_table(uri, PREDICTIONS, ["id", "label", "split", "group", column]).to_pylist()
     tested = sorted((row for row in rows if row["split"] == "test"), key=lambda row: row["id"])
     place = {label: index for index, label in enumerate(plan.task.labels)}

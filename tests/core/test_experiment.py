@@ -94,6 +94,7 @@ def test_the_sha_depends_on_every_value_and_not_on_the_order_of_keys() -> None:
         "resamples": 101,
         "permutations": 1001,
         "pool_per_class": 65,
+        "answer": "reasoned",
         "config": {"train": {"stage2": {"epochs": 3.0}}, "seed": 3},
     }
     assert set(changes) == set(Protocol.model_fields)

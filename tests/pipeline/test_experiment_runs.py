@@ -145,3 +145,13 @@ def test_each_label_is_rare_under_some_seed_of_an_uneven_budget(tmp_path):
     ]
     assert counts == [(8, 4, 4, 2), (4, 4, 2, 8), (4, 2, 8, 4), (2, 8, 4, 4)]
     assert {run.budget for run in runs_of(uneven)} == {4, (8, 4, 4, 2)}
+
+
+def test_answers_after_a_rationale_are_asked_for_where_they_are_compared(protocol):
+    run = Run(0, 4, 0, "rb_ft_gated")
+    bare, reasoned = (
+        run_plan(run_config(protocol.model_copy(update={"answer": answer}), run, []), run.arm)
+        for answer in ("label", "reasoned")
+    )
+    assert [step.id for step in bare.steps[:-1]] == [step.id for step in reasoned.steps[:-1]]
+    assert (bare.steps[-1].name, reasoned.steps[-1].name) == ("evaluate_arm", "evaluate_reasoned")
