@@ -117,13 +117,19 @@ def test_finished_runs_are_read_back(tmp_path):
     assert read_runs(str(tmp_path / "nothing")) == {}
 
 
-def test_the_table_has_every_figure_in_its_column(capsys, monkeypatch):
-    row = {"arm": "rb_ft_gated", "baseline": "direct_sft", "budget": 8, "gain_macro_f1": 0.01, "ci95": [0.02, 0.03]}
-    row |= {"ci95_worlds": [None, None], "p_value": 0.04, "p_adjusted": None, "detectable_gain": 0.05}
-    monkeypatch.setenv("COLUMNS", "200")
-    print_results({"arms": [], "comparisons": [row], "n_pairs": 4, "n_test": 8})
-    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
-    assert ["rb_ft_gated", "direct_sft", "8", "0.010", "0.020 to 0.030", "-", "0.040", "-", "0.050"] in lines
+def test_the_table_has_every_figure_in_its_column_and_fits_80(capsys, monkeypatch):
+    arm = {"arm": "rb_ft_gated", "budget": 16, "macro_f1": None, "ci95": [None, None]}
+    row = {"arm": "rb_ft_gated", "baseline": "direct_sft_same_steps", "budget": 8, "gain_macro_f1": -0.01}
+    row |= {"ci95": [-0.02, 0.03], "ci95_worlds": [-0.06, -0.07], "p_value": 0.04, "p_adjusted": None}
+    row |= {"detectable_gain": 0.05}
+    monkeypatch.setenv("COLUMNS", "80")
+    print_results({"arms": [arm], "comparisons": [row], "n_pairs": 4, "n_test": 8})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    found = [line.split() for line in lines]
+    assert ["rb_ft_gated", "16", "-", "-"] in found
+    assert ["rb_ft_gated", "8", "-0.010", "-0.020", "to", "0.030", "0.040", "0.050"] in found
+    assert ["-", "direct_sft_same_steps", "(-0.060", "to", "-0.070)", "(-)"] in found
 
 
 def test_learning_curves_show_every_arm_with_even_budgets():

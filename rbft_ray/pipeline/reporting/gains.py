@@ -1,37 +1,43 @@
 """The results of an experiment for a person: tables on the terminal, learning curves as SVG."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from rbft_ray.runtime.progress import console
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """The arms and the comparisons as tables."""
-    arms = Table(title="macro-F1 on the test clips, mean over worlds and seeds")
-    for name in ("arm", "per class", "macro-F1", "95 %"):
-        arms.add_column(name)
+    """The arms and the comparisons as tables of at most 80 columns."""
+    arms = _table("macro-F1 on the test clips, mean over worlds and seeds", ["arm", "clips", "macro-F1", "95 %"])
     for row in results["arms"]:
-        arms.add_row(row["arm"], budget_words(row["budget"]), f"{row['macro_f1']:.3f}", _interval(row["ci95"]))
+        arms.add_row(row["arm"], budget_words(row["budget"]), _number(row["macro_f1"]), _interval(row["ci95"]))
     console.print(arms)
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "arm": lambda row: row["arm"],
-        "against": lambda row: row["baseline"],
-        "per class": lambda row: budget_words(row["budget"]),
-        "gain": lambda row: _number(row["gain_macro_f1"]),
-        "95 %": lambda row: _interval(row["ci95"]),
-        "95 %, any world": lambda row: _interval(row["ci95_worlds"]),
-        "p": lambda row: _number(row["p_value"]),
-        "p (Holm)": lambda row: _number(row["p_adjusted"]),
-        "detectable": lambda row: _number(row["detectable_gain"]),
-    }
-    compared = Table(*columns, title=f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)")
+    title = f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)"
+    compared = _table(title, ["arm, baseline", "clips", "gain", "95 % (any world)", "p (Holm)", "detects"])
     for row in results["comparisons"]:
-        compared.add_row(*(show(row) for show in columns.values()))
+        compared.add_row(
+            f"{row['arm']}\n- {row['baseline']}",
+            budget_words(row["budget"]),
+            _number(row["gain_macro_f1"]),
+            f"{_interval(row['ci95'])}\n({_interval(row['ci95_worlds'])})",
+            f"{_number(row['p_value'])}\n({_number(row['p_adjusted'])})",
+            _number(row["detectable_gain"]),
+        )
     console.print(compared)
+    console.print(
+        "clips: for training, per class; detects: the gain that so many worlds and seeds find with a power of 0.8"
+    )
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name)
+    return table
 
 
 def _number(value: float | None) -> str:
