@@ -120,7 +120,7 @@ def test_a_job_killed_twice_ends_as_if_nothing_had_happened(tmp_path, base_dir):
     assert last.returncode == 0, output
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in (receipts | done_before).items())
     log = json.loads(found(tmp_path, "train_direct_sft-*/training_log.json")[0].read_text())
-    assert len(log["losses"]) == log["steps"]
+    assert len(log["losses"]) == log["step"]
     check_outputs(tmp_path, train=32, scored=20)
 
 
