@@ -158,19 +158,18 @@ def take_of_labels(rows: Sequence[Row], counts: Mapping[str, int], seed: int) ->
 
     Fewer rows of a label are among those that a larger count takes.
     """
-    taken: set[str] = set()
-    for label, count in counts.items():
-        ids = sorted((row["id"] for row in rows if row["label"] == label), key=lambda row_id: _order(seed, row_id))
-        taken.update(ids[:count])
-    return [row for row in rows if row["id"] in taken]
+    return _first_of(rows, "label", counts, seed)
 
 
 def limit_rows(rows: Sequence[Row], per_split: int | None, seed: int) -> list[Row]:
     """At most `per_split` rows of each split, a seeded draw that does not depend on the order of the rows."""
-    if per_split is None:
-        return list(rows)
-    kept: set[str] = set()
-    for split in SPLITS:
-        ids = sorted((row["id"] for row in rows if row["split"] == split), key=lambda row_id: _order(seed, row_id))
-        kept.update(ids[:per_split])
-    return [row for row in rows if row["id"] in kept]
+    return list(rows) if per_split is None else _first_of(rows, "split", dict.fromkeys(SPLITS, per_split), seed)
+
+
+def _first_of(rows: Sequence[Row], field: str, counts: Mapping[str, int], seed: int) -> list[Row]:
+    """For each value of `field` so many rows, the first in a seeded order; in the order of the rows."""
+    taken: set[str] = set()
+    for value, count in counts.items():
+        ids = sorted((row["id"] for row in rows if row[field] == value), key=lambda row_id: _order(seed, row_id))
+        taken.update(ids[:count])
+    return [row for row in rows if row["id"] in taken]

@@ -132,10 +132,10 @@ def run_plan(config: RunConfig, name: str) -> Plan:
     """The steps of one arm, up to its evaluation. The whole pool gets its rationales once, for all seeds and budgets."""
     arm, found = ARMS[name], sources(config)
     arms, model = found.arms, None
-    pool = config.model_copy(update={"seed": 0, "data": config.data.model_copy(update={"train_per_class": None})})
-    rationales = sources(pool).rationales
     steps = [*found.data, found.clips]
     if arm.stage1 is not None:
+        pool = config.model_copy(update={"seed": 0, "data": config.data.model_copy(update={"train_per_class": None})})
+        rationales = sources(pool).rationales
         start = arms.train("train_stage1", config.train.stage1, rationales=rationales, answers=arm.stage1)
         steps += [rationales, start]
     else:
