@@ -28,6 +28,7 @@ from rbft_ray.runtime.session import ray_session
 GOALS = {"stage_over_vllm_small": 0.85, "stage_over_vllm_300m": 0.95, "vllm_over_transformers_4": 1.8}
 PARTS = ("small", "300m", "transformers", "replicas", "threads")
 SMALL_TOKENS = 120
+STEADY_CLIPS, CLIPS = 768, 192  # of the small part, where several fill the engine one after another; of the others
 LARGE_CLIPS, LARGE_TOKENS = 16, 32
 SLOW_ROUNDS = 2  # at most, of the parts that take longest
 Rounds = dict[str, list[Run]]
@@ -54,6 +55,9 @@ class Bench(NamedTuple):
         stage, vllm = f"stage_{name}", f"vllm_{name}"
         runs = in_turn({stage: lambda: self.stage(job), vllm: lambda: self.vllm(job, threads)}, rounds)
         return {f"stage_over_vllm_{name}": ratio(runs[stage], runs[vllm])}, {}, runs
+
+    def small_job(self, clips: int = CLIPS) -> Job:
+        return demo_job(self.base, self.clips[:clips], SMALL_TOKENS)
 
     def large_job(self) -> Job:
         return demo_job(large_base(self.scratch), self.clips[:LARGE_CLIPS], LARGE_TOKENS)
@@ -91,7 +95,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 def small(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
     """The stage and bare vLLM with the base."""
-    ratios, more, runs = bench.stage_and_vllm(demo_job(bench.base, bench.clips, SMALL_TOKENS), "small", bench.rounds)
+    ratios, more, runs = bench.stage_and_vllm(bench.small_job(STEADY_CLIPS), "small", bench.rounds)
     stage = runs["stage_small"]
     more["engine_idle_share"] = statistics.median(facts(run)["engine_idle_share"] for run in stage)
     for name in ("whole_tokens_per_sec", "start_share"):
@@ -109,7 +113,7 @@ def threads(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
     own, cores = replica_threads(bench.cluster), len(os.sched_getaffinity(0))
     further: dict[str, Any] = {}
     runs: Rounds = {}
-    for name, job in (("small", demo_job(bench.base, bench.clips, SMALL_TOKENS)), ("300m", bench.large_job())):
+    for name, job in (("small", bench.small_job()), ("300m", bench.large_job())):
         few, all_cores = f"vllm_{own}_threads_{name}", f"vllm_all_cores_{name}"
         sides = {few: partial(bench.vllm, job, own), all_cores: partial(bench.vllm, job, cores)}
         runs |= in_turn(sides, 1)
@@ -119,7 +123,7 @@ def threads(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
 
 def transformers(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
     """The stage and Transformers in batches of 4 and 64, with the base."""
-    job, own_threads = demo_job(bench.base, bench.clips, SMALL_TOKENS), replica_threads(bench.cluster)
+    job, own_threads = bench.small_job(), replica_threads(bench.cluster)
     sides = {
         "stage": lambda: bench.stage(job),
         "transformers_4": lambda: in_own_process(own_threads, transformers_batches, job, 4),
@@ -132,7 +136,7 @@ def transformers(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds
 
 def replicas(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
     """Two replicas and one, with the base."""
-    job = demo_job(bench.base, bench.clips, SMALL_TOKENS)
+    job = bench.small_job()
     sides = {
         "one_replica": lambda: bench.stage(job),
         "two_replicas": lambda: bench.stage(job, 2),
@@ -143,7 +147,7 @@ def replicas(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
 
 def profile(bench: Bench) -> dict[str, float]:
     """{function: its share of the time of bare vLLM with the base}; also as a table on standard error."""
-    job = demo_job(bench.base, bench.clips, SMALL_TOKENS)
+    job = bench.small_job(STEADY_CLIPS)
     shares = bench.vllm(job, replica_threads(bench.cluster), True).more["profile"]
     table = Table("", "share", title="where bare vLLM's time goes")
     for name, share in shares.items():
@@ -175,7 +179,9 @@ def measure(bench: Bench, parts: Sequence[str], plot: Path | None, profiled: boo
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default=str(BASE_DIR), help="model directory for all but the 300m part")
-    parser.add_argument("--clips", type=int, default=192, help="rendered clips to write rationales for")
+    parser.add_argument(
+        "--clips", type=int, default=STEADY_CLIPS, help="rendered clips to write rationales for, at most"
+    )
     parser.add_argument(
         "--rounds", type=int, default=3, help=f"runs of each side (300m, transformers: at most {SLOW_ROUNDS})"
     )

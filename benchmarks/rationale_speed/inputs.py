@@ -17,6 +17,7 @@ from rbft_ray.model.vlm import load_processor, render_prompt
 
 DOMAIN_SEED = 100
 SAMPLING = SamplingContract(max_pixels=84 * 84)
+FILE_CLIPS = 16  # as ingest does by default
 LARGE_TEXT = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "num_attention_heads": 16}
 LARGE_VISION = {"hidden_size": 512, "intermediate_size": 1408, "depth": 8, "num_heads": 8, "out_hidden_size": 1024}
 KEY_VALUE_HEADS = 4
@@ -54,7 +55,8 @@ def demo_clips(scratch: Path, count: int) -> list[dict[str, Any]]:
         write_world(world, domain_seed=DOMAIN_SEED, train_per_class=per_class, val_per_class=1, test_per_class=1)
         rows = load_dataset(DataConfig(manifest=str(world / "manifest.csv")), seed=0).rows
         kept = [clip for clip, _ in (ingest_row(row, SAMPLING) for row in rows) if clip]
-        storage.write_table(part(ingest, CLIPS_TABLE, 0), kept, CLIPS)
+        for start in range(0, len(kept), FILE_CLIPS):
+            storage.write_table(part(ingest, CLIPS_TABLE, start // FILE_CLIPS), kept[start : start + FILE_CLIPS], CLIPS)
     return list_clips(ingest, ["train"])[:count]
 
 

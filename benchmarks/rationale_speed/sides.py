@@ -101,19 +101,13 @@ def stage_run(logs: list[WorkerLog], end: float, called: float, returned: float,
 
 
 def stage_llm(job: Job) -> Any:
-    """The `vllm.LLM` that the stage would build, without anything around it."""
-    import vllm
+    """The `vllm.LLM` that the stage would build, without anything around it, built by this thread."""
+    from rbft_ray.model import vllm_engine
 
-    made: list[Any] = []
-    build = vllm.LLM
-
-    def kept(**settings: Any) -> Any:
-        made.append(build(**settings))
-        return made[0]
-
-    with mock.patch.object(vllm, "LLM", kept):
+    with mock.patch.object(vllm_engine, "RequestLoop") as loop:
         rationale_engine(job.base, job.model, job.config, job.seed)
-    return made[0]
+    make_llm, _ = loop.call_args.args
+    return make_llm()
 
 
 def bare_vllm(job: Job, gpu: bool, profiled: bool = False) -> Run:

@@ -5,6 +5,9 @@ between blocks of clips. Its asynchronous engine wants a second process, whose s
 CPU and which outlives a killed parent on a GPU. This loop keeps the engine in the process of the Ray actor that holds it:
 they live and die together.
 
+Callers wait in `submit` while as many requests as wanted are in the loop, so that there may be more callers than needed to keep
+the engine busy: while some of them wait for the last of their answers, others already have theirs in its batches.
+
 A step that fails (out of memory, an input that the model chokes on) does not take the engine with it: the requests in it are
 aborted and asked again, half as many at a time, until the one that fails alone gets the error.
 """
@@ -14,10 +17,13 @@ import logging
 import queue
 import threading
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from rbft_ray.core.errors import WorkerBroken
 
@@ -33,21 +39,34 @@ class _Asked(NamedTuple):
 
 
 class RequestLoop:
-    """Runs requests of any thread on a `vllm.LLM`; at most `limit` of them at a time."""
+    """Runs requests of any thread on a `vllm.LLM`, at most `in_flight` of them at a time.
 
-    def __init__(self, llm: Any, limit: int):
-        self._llm, self._limit, self._most = llm, limit, limit
+    The thread that steps the engine also builds it: OpenMP's threads belong to the one that began them, and where there are
+    more than cores they sleep between any two operators (libgomp), which takes a sixth of the speed of a small model on a CPU.
+
+    Args:
+        make_llm: gives the `vllm.LLM`; what it raises is raised here.
+    """
+
+    def __init__(self, make_llm: Callable[[], Any], in_flight: int):
+        self._places = threading.Semaphore(in_flight)
         self._rendering = threading.Lock()  # the engine must meet videos in the order in which they were rendered
+        self._beside = threading.Lock()
         self._new: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._held: deque[_Asked] = deque()
         self._running: dict[str, _Asked] = {}
         self._ids = itertools.count()
         self._successes = 0
         self._broken: Exception | None = None
-        threading.Thread(target=self._run, name="vllm-steps", daemon=True).start()
+        built: Future[Any] = Future()
+        threading.Thread(target=self._run, args=(make_llm, built), name="vllm-steps", daemon=True).start()
+        self._llm = built.result()
+        self._openmp = ThreadpoolController().select(user_api="openmp")
 
     def submit(self, prompt: dict[str, Any], params: Any) -> "Future[Any]":
         """The future of a request's `vllm.RequestOutput`; it raises what the engine raised on this request alone.
+
+        Waits while `in_flight` requests are in the loop.
 
         Args:
             prompt: {"prompt_token_ids", "multi_modal_data"} of vLLM.
@@ -60,19 +79,43 @@ class RequestLoop:
         from vllm.sampling_params import RequestOutputKind
 
         params.output_kind = RequestOutputKind.FINAL_ONLY
-        with self._rendering:
-            if self._broken:
-                raise WorkerBroken(f"the engine stopped: {self._broken}") from self._broken
-            (rendered,) = self._llm.renderer.render_cmpl([prompt])
-            asked = _Asked(rendered, params, Future())
-            self._new.put(asked)
-        return asked.future
+        self._places.acquire()
+        future: Future[Any] = Future()
+        future.add_done_callback(lambda _: self._places.release())
+        try:
+            with self._rendering, self.beside():
+                if self._broken:
+                    raise WorkerBroken(f"the engine stopped: {self._broken}") from self._broken
+                (rendered,) = self._llm.renderer.render_cmpl([prompt])
+                self._new.put(_Asked(rendered, params, future))
+        except Exception:
+            future.cancel()
+            raise
+        return future
 
     def close(self) -> None:
         """Ends the thread once nothing runs."""
         self._new.put(None)
 
-    def _run(self) -> None:
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """For what callers compute between their requests. On a CPU the cores are the engine's: one caller at a time, without
+        OpenMP threads of its own."""
+        if torch.cuda.is_available():
+            yield
+            return
+        torch.get_num_threads()  # where it is the thread's first call, torch sets the number anew
+        with self._beside, self._openmp.limit(limits=1):
+            yield
+
+    def _run(self, make_llm: Callable[[], Any], built: "Future[Any]") -> None:
+        try:
+            self._llm = make_llm()
+            self._limit = self._most = self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
+        except BaseException as error:
+            built.set_exception(error)
+            return
+        built.set_result(self._llm)
         try:
             while self._take_new():
                 self._admit()

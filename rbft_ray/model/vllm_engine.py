@@ -4,7 +4,7 @@ import logging
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def vllm_environment(gpu: bool) -> dict[str, str]:
 
 class VllmEngine:
     """One vLLM engine. `form`: a regular expression that every answer follows (constrained decoding).
+    `in_flight`: requests that it has at a time.
 
     Its methods may be called from many threads at a time: all requests share the engine's batches.
     """
@@ -65,6 +66,7 @@ class VllmEngine:
         tensor_parallel: int = 1,
         seed: int = 0,
         form: str | None = None,
+        in_flight: int = 256,
     ):
         from vllm import LLM
         from vllm.sampling_params import StructuredOutputsParams
@@ -76,7 +78,8 @@ class VllmEngine:
         self._end_of_turn = end_of_turn_token(self._processor)
         self._max_model_len = max_model_len
         self._prompt_ids = lru_cache(maxsize=1024)(self._rendered_tokens)  # few prompts, many clips
-        llm = LLM(
+        make_llm = partial(
+            LLM,
             model=base,
             revision=revision,
             dtype=dtype,
@@ -91,7 +94,8 @@ class VllmEngine:
             # whose prompt is split over two steps.
             enable_chunked_prefill=not on_cpu,
         )
-        self._loop = RequestLoop(llm, llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+        self._loop = RequestLoop(make_llm, in_flight)
+        self.beside = self._loop.beside
         weakref.finalize(self, self._loop.close)
 
     def generate(
@@ -248,6 +252,7 @@ def rationale_engine(
         tensor_parallel=config.tensor_parallel,
         seed=seed,
         form=form,
+        in_flight=config.requests_in_flight,
     )
 
 

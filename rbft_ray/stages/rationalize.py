@@ -41,6 +41,7 @@ STAGE = "rationalize"
 DRAFTS_TABLE = "drafts"
 JUDGES_FILE = "judges.json"
 PASSES = {"blind": (False,), "label_conditioned": (True,), "bootstrap": (False, True)}  # hinted or not, in order
+BLOCKS_AHEAD = 2  # times those whose requests fill a replica: the rest begin while these wait for their last answers
 MIN_RETRY_TEMPERATURE = 0.7  # the same prompt again at temperature 0 gives the same text
 
 
@@ -70,7 +71,8 @@ def rationalize_block(
     knowledge: Knowledge,
 ) -> BlockOutput:
     """Drafts for each clip, pass by pass; a clip that has one which will do does not enter the next pass."""
-    frames = dict(zip([clip["id"] for clip in clips], read_frames(clips), strict=True))
+    with engine.beside():
+        frames = dict(zip([clip["id"] for clip in clips], read_frames(clips), strict=True))
     candidates: list[dict[str, Any]] = []
     left = list(clips)
     for turn in passes(config):
@@ -108,11 +110,12 @@ def _candidates(
         temperature=turn.temperature,
         log_probability=config.candidates > 1,
     )
-    found = [
-        {"id": clip["id"], "label": clip["label"], "candidate": number, "hinted": turn.hinted}
-        | _checked(clip["label"], request, answer, task, knowledge)
-        for (clip, number), request, answer in zip(asked, requests, answers, strict=True)
-    ]
+    with engine.beside():
+        found = [
+            {"id": clip["id"], "label": clip["label"], "candidate": number, "hinted": turn.hinted}
+            | _checked(clip["label"], request, answer, task, knowledge)
+            for (clip, number), request, answer in zip(asked, requests, answers, strict=True)
+        ]
     if config.support_check:
         accepted = [row for row in found if row["accepted"]]
         scores = closing_scores([row["text"] for row in accepted], task, engine.score_texts)
@@ -185,7 +188,7 @@ def rationalize(
         partial(_make_worker, base, model, task, config, seed, knowledge),
         needs,
         block_rows=config.block_clips,
-        in_flight=-(-config.requests_in_flight // (config.block_clips * config.candidates)),
+        in_flight=BLOCKS_AHEAD * -(-config.requests_in_flight // (config.block_clips * config.candidates)),
         environment=vllm_environment(needs.gpus > 0),
         no_progress_timeout_sec=no_progress_timeout_sec,
     )

@@ -12,6 +12,7 @@ from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
 from rbft_ray.model.vlm import answer_tokens, render_prompt
 
 pytestmark = pytest.mark.ray
+IN_FLIGHT = 10
 PROMPT = "Describe the video."
 TURNS = [("What is it?", "The ball is red. The"), ("What is it?", "The ball is blue. The")]
 ANSWERS = [" ball is red", " ball is blue", " car"]
@@ -22,7 +23,7 @@ class Replica:
     """An engine in a process of its own, as in the stages, and what can be done to it."""
 
     def __init__(self, base_dir: str):
-        self._engine = VllmEngine(base_dir, dtype="float32", max_model_len=512)
+        self._engine = VllmEngine(base_dir, dtype="float32", max_model_len=512, in_flight=IN_FLIGHT)
         self._step = self._engine._loop._llm.llm_engine.step
         self._rng = np.random.default_rng(0)
 
@@ -34,11 +35,19 @@ class Replica:
         return self._engine.generate(requests, max_tokens=12, temperature=0.0)
 
     def by_threads(self):
-        """The texts of 24 requests, asked by 8 threads at a time and by one."""
-        requests = self._requests(24)
+        """The texts of 24 requests, asked by 8 threads at a time and by one; how many ran in each step."""
+        requests, loop, running = self._requests(24), self._engine._loop, []
+
+        def step():
+            running.append(len(loop._running))
+            return self._step()
+
+        loop._llm.llm_engine.step = step
         with ThreadPoolExecutor(8) as pool:
             parts = list(pool.map(lambda start: self._answers(requests[start : start + 3]), range(0, 24, 3)))
-        return [answer.text for part in parts for answer in part], [answer.text for answer in self._answers(requests)]
+        alone = self._answers(requests)
+        loop._llm.llm_engine.step = self._step
+        return [answer.text for part in parts for answer in part], [answer.text for answer in alone], running
 
     def with_a_bad_frame_size(self):
         requests = self._requests(5)
@@ -101,9 +110,10 @@ def replica(ray_cluster, base_dir):
 
 
 def test_threads_share_the_engine_and_get_their_own_answers(replica):
-    by_threads, alone = ray.get(replica.by_threads.remote())
+    by_threads, alone, running = ray.get(replica.by_threads.remote())
     assert by_threads == alone
     assert len(set(alone)) > 1
+    assert 3 < max(running) <= IN_FLIGHT  # more than one caller's, and no more than wanted
 
 
 def test_a_clip_that_the_processor_refuses_costs_itself(replica):
