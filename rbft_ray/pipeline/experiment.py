@@ -7,7 +7,8 @@ Under the storage root: steps/ as of any run (shared by all runs that need the s
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 from rbft_ray.stages import rationalize
 
+PLACE = ("storage", "ray")  # sections that say where an experiment runs
 RUNS_FILE, RESULTS_FILE, CURVES_FILE = "runs.jsonl", "results.json", "curves.svg"
 
 
@@ -64,21 +66,30 @@ class Run(NamedTuple):
     arm: str
 
 
-def read_protocol(source: str) -> Protocol:
+def read_protocol(source: str, overrides: Sequence[str] = ()) -> Protocol:
     """A protocol from a YAML file.
+
+    Args:
+        overrides: `KEY.PATH=VALUE` of the protocol, or of the configuration of its runs.
 
     Raises:
         ConfigError: a key is wrong, or an arm is unknown.
         StorageError: the file cannot be read.
     """
+    own = [text if _section(text) in Protocol.model_fields else f"config.{text}" for text in overrides]
+    values = with_overrides(read_yaml(source), own)
     try:
-        protocol = Protocol.model_validate_json(json.dumps(read_yaml(source)))
+        protocol = Protocol.model_validate_json(json.dumps(values))
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
     unknown = sorted(set(protocol.arms) - set(ARMS))
     if unknown:
         raise ConfigError(f"{source}: arms: {unknown[0]} is unknown; known: {', '.join(ARMS)}")
     return protocol
+
+
+def _section(override: str) -> str:
+    return override.partition("=")[0].partition(".")[0]
 
 
 def runs_of(protocol: Protocol) -> Iterator[Run]:
@@ -90,13 +101,16 @@ def runs_of(protocol: Protocol) -> Iterator[Run]:
                     yield Run(world, budget, seed, arm)
 
 
-def run_config(protocol: Protocol, run: Run, overrides: list[str]) -> RunConfig:
+def run_config(protocol: Protocol, run: Run, place: Sequence[str] = ()) -> RunConfig:
     """The configuration of one run. Its world is drawn and ingested once; each seed draws its training clips from the same pool.
 
     Steps are counted, nothing is stopped early: validation labels choose nothing but the temperature, which moves no prediction.
+
+    Args:
+        place: overrides that no result depends on (`PLACE`).
     """
     arm = ARMS[run.arm]
-    values = with_overrides(dict(protocol.config), overrides)
+    values = with_overrides(deepcopy(protocol.config), place)
     own = {
         "name": protocol.name,
         "seed": run.seed,
@@ -161,12 +175,16 @@ def before_training(plans: Iterable[Plan]) -> list[Step]:
 def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     """Does what is left of the experiment, prints its table and returns its results.
 
+    Args:
+        overrides: as of `read_protocol`, and so under its hash, but for those of `PLACE`.
+
     Raises:
         RbftError: something that the user can mend; finished runs stay.
     """
-    protocol = read_protocol(source)
+    place = [text for text in overrides if _section(text) in PLACE]
+    protocol = read_protocol(source, [text for text in overrides if text not in place])
     todo = list(runs_of(protocol))
-    config = run_config(protocol, todo[0], overrides)
+    config = run_config(protocol, todo[0], place)
     root = storage_root(config)
     folder = storage.join(root, "experiments", f"{protocol.name}-{protocol_sha(protocol)[:12]}")
     done = read_runs(folder)
@@ -177,7 +195,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     console.print(f"{protocol.name}: {len(done)} of {total} runs are done")
     with ray_session(config.ray) as cluster, kept_groups():
         for world, of_world in groupby(todo, key=lambda run: run.world):
-            plans = [(run, run_plan(run_config(protocol, run, overrides), run.arm)) for run in of_world]
+            plans = [(run, run_plan(run_config(protocol, run, place), run.arm)) for run in of_world]
             check_resources([step for _, plan in plans for step in plan.steps], cluster)
             console.print(f"world {world}: clips and rationales")
             run_steps(root, before_training(plan for _, plan in plans), cluster)

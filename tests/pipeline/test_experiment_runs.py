@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rbft_ray.core.errors import ConfigError
-from rbft_ray.core.experiment import RunScore
+from rbft_ray.core.experiment import RunScore, protocol_sha
 from rbft_ray.pipeline.experiment import (
     ARMS,
     RUNS_FILE,
@@ -44,7 +44,7 @@ def protocol(tmp_path):
 
 
 def step_ids(protocol, run):
-    return {step.name: step.id for step in run_plan(run_config(protocol, run, []), run.arm).steps}
+    return {step.name: step.id for step in run_plan(run_config(protocol, run), run.arm).steps}
 
 
 def test_every_arm_of_every_world_budget_and_seed_is_run_once(protocol):
@@ -74,14 +74,14 @@ def test_seeds_and_budgets_share_a_worlds_clips_and_nothing_that_is_learned(prot
 
 def test_clips_and_rationales_of_a_world_come_first_and_once(protocol):
     runs = [run for run in runs_of(protocol) if run.world == 0]
-    steps = before_training(run_plan(run_config(protocol, run, []), run.arm) for run in runs)
+    steps = before_training(run_plan(run_config(protocol, run), run.arm) for run in runs)
     assert [step.name for step in steps] == ["render", "ingest", "rationalize"]
     assert len({step.id for step in steps}) == len(steps)
 
 
 def test_no_arm_is_stopped_early_or_chosen_by_validation_labels(protocol):
     for arm in ARMS:
-        config = run_config(protocol, Run(0, 4, 0, arm), [])
+        config = run_config(protocol, Run(0, 4, 0, arm))
         assert config.train.stage2.validate_every_epochs is None
         assert "train_per_class: 4" in dump_config(config)
 
@@ -98,6 +98,18 @@ def test_a_wrong_protocol_is_refused_by_name(tmp_path, old, new, message):
     (tmp_path / "wrong.yaml").write_text(PROTOCOL.replace(old, new))
     with pytest.raises(ConfigError, match=message):
         read_protocol(str(tmp_path / "wrong.yaml"))
+
+
+def test_what_is_set_is_under_the_protocols_hash(tmp_path, protocol):
+    source = str(tmp_path / "small.yaml")
+    found = read_protocol(source, ["answer=reasoned", "rationalize.candidates=4"])
+    config = run_config(found, Run(0, 4, 0, "direct_sft"), ["storage=elsewhere"])
+    assert config.evaluate.reason_then_label and config.rationalize.candidates == 4 and config.storage == "elsewhere"
+    assert config.train.stage1.epochs == 2
+    shas = [protocol_sha(each) for each in (protocol, read_protocol(source, ["rationalize.candidates=4"]), found)]
+    assert len(set(shas)) == 3
+    with pytest.raises(ConfigError, match="rationalise"):
+        run_config(read_protocol(source, ["rationalise.candidates=4"]), Run(0, 4, 0, "direct_sft"))
 
 
 def test_finished_runs_are_read_back(tmp_path):
@@ -146,9 +158,7 @@ def test_learning_curves_show_every_arm_with_even_budgets():
 def test_each_label_is_rare_under_some_seed_of_an_uneven_budget(tmp_path):
     (tmp_path / "uneven.yaml").write_text(PROTOCOL.replace("[4, 8]", "[4, [8, 4, 4, 2]]"))
     uneven = read_protocol(str(tmp_path / "uneven.yaml"))
-    counts = [
-        run_config(uneven, Run(0, (8, 4, 4, 2), seed, "direct_sft"), []).data.train_per_class for seed in range(4)
-    ]
+    counts = [run_config(uneven, Run(0, (8, 4, 4, 2), seed, "direct_sft")).data.train_per_class for seed in range(4)]
     assert counts == [(8, 4, 4, 2), (4, 4, 2, 8), (4, 2, 8, 4), (2, 8, 4, 4)]
     assert {run.budget for run in runs_of(uneven)} == {4, (8, 4, 4, 2)}
 
@@ -156,7 +166,7 @@ def test_each_label_is_rare_under_some_seed_of_an_uneven_budget(tmp_path):
 def test_answers_after_a_rationale_are_asked_for_where_they_are_compared(protocol):
     run = Run(0, 4, 0, "rb_ft_gated")
     bare, reasoned = (
-        run_plan(run_config(protocol.model_copy(update={"answer": answer}), run, []), run.arm)
+        run_plan(run_config(protocol.model_copy(update={"answer": answer}), run), run.arm)
         for answer in ("label", "reasoned")
     )
     assert [step.id for step in bare.steps[:-1]] == [step.id for step in reasoned.steps[:-1]]
