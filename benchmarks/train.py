@@ -40,7 +40,8 @@ from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.session import ray_session
-from rbft_ray.stages.train import TrainJob, measured
+from rbft_ray.stages.sample_sizes import measured
+from rbft_ray.stages.train import TrainJob
 
 PARTS = ("loop", "trainer", "padding", "start")
 GOALS = {"stage_over_loop": 0.95, "stages_over_trainer": 1.5, "cached_stages_over_trainer": 2.0}

@@ -5,7 +5,7 @@ al. 2020, arXiv 2001.08361, section 2.1), 2 more where the forward pass is repea
 et al. 2022, arXiv 2204.02311), which does not halve it for the causal mask. `training_memory` has the bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,23 +114,23 @@ def micro_batch_tokens(sample: Sample, per_worker: int, most_tokens: int) -> int
     return min(max(most_tokens, sample.tokens), per_worker * sample.tokens)
 
 
-def sample_flops(shape: ModelShape, sample: Sample, *, recomputes: bool) -> float:
-    """FLOPs of one forward and backward pass. recomputes: blocks run forward twice (activation checkpointing).
+def sample_flops(shape: ModelShape, sample: Sample, *, recomputes: bool, parts: Collection[str] = PARTS) -> float:
+    """FLOPs of one forward and backward pass of `parts`. recomputes: blocks run forward twice (activation checkpointing).
 
     Every vision block counts as if it saw whole frames: of a tower with window attention too much, by less than a tenth.
     """
     positions = {"vision": sample.patches, "merger": sample.video, "language": sample.tokens}
     flops = 0.0
-    for name, part in shape.parts.items():
-        repeats = recomputes and name != "merger"
+    for name in parts:
+        part, repeats = shape.parts[name], recomputes and name != "merger"
         adapter = part.adapter * (3 + repeats)
         flops += 2.0 * positions[name] * (_of_blocks(shape, name) * _passes(shape, name, repeats) + adapter)
-    output = shape.vocabulary * shape.language.hidden
-    flops += 2.0 * sample.answer * output * _passes(shape, "language", False)
-    for name, tower, seen in (
-        ("vision", shape.vision, sample.frame_patches),
-        ("language", shape.language, sample.tokens),
-    ):
+    if "language" in parts:
+        output = shape.vocabulary * shape.language.hidden
+        flops += 2.0 * sample.answer * output * _passes(shape, "language", False)
+    towers = {"vision": (shape.vision, sample.frame_patches), "language": (shape.language, sample.tokens)}
+    for name in set(parts) & set(towers):
+        tower, seen = towers[name]
         passes = 3 + recomputes if shape.needs_backward(name) else 1
         flops += 4.0 * tower.layers * tower.attention * seen * positions[name] * passes
     return flops

@@ -7,6 +7,7 @@ Shapes: N video tokens of a clip, W numbers per token (the language model's widt
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,14 @@ import torch
 from transformers import PreTrainedConfig, ProcessorMixin
 
 from rbft_ray.core.errors import DataError
+from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.video_input import video_text
 from rbft_ray.model.vlm import DTYPES, PER_TOKEN, Vlm, encode_prompts, render_prompt, to_device
 
 # How a family's encoder takes the frames of a clip: as one video or as so many images.
 FAMILIES = {"qwen2_vl": "video", "qwen2_5_vl": "video", "qwen3_vl": "video", "internvl": "image"}
+FEATURED_PARTS = {"vision", "merger"}  # of the model: what the features save
 FEATURES_INPUT = "vision_features"
 _PIXELS = ("pixel_values_videos", "pixel_values")
 
@@ -42,6 +45,14 @@ def takes_features(base: str, revision: str | None = None) -> bool:
     except (OSError, ValueError) as error:
         raise DataError(f"model.base: the configuration of {base!r} does not load: {error}") from error
     return config.get("model_type") in FAMILIES
+
+
+def caches_features(base: str, config: TrainConfig) -> bool:
+    """Whether training takes stored features: wanted, of frozen parts, and not ruled out by the base's family. That of a hub id
+    is not asked for: planning needs no network."""
+    if config.vision_cache == "off" or FEATURED_PARTS & set(config.parts):
+        return False
+    return not Path(base).is_dir() or takes_features(base)
 
 
 @torch.inference_mode()

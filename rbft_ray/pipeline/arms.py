@@ -1,6 +1,5 @@
 """The steps of the arms: training and evaluation, made from one configuration so that the arms differ in one thing only."""
 
-import pathlib
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,7 +18,7 @@ from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.model.deepspeed import own_settings
-from rbft_ray.model.vision_features import takes_features
+from rbft_ray.model.vision_features import caches_features
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
 from rbft_ray.runtime.session import replica_needs
@@ -55,14 +54,12 @@ class Arms(NamedTuple):
     features: Step | None = None
 
     def vision_features(self) -> Step | None:
-        """The step that computes the vision features of the training clips once, where training leaves the vision parts frozen.
+        """The step that computes the vision features of the training clips once, where training takes them.
 
-        Whether a hub id is of a family that can be given features, is seen when the step runs: planning needs no network.
+        Whether a hub id is of a family that can be given features, is seen when the step runs.
         """
         config, train_config = self.config, self.config.train
-        if train_config.vision_cache == "off" or {"vision", "merger"} & set(train_config.parts):
-            return None
-        if pathlib.Path(self.base).is_dir() and not takes_features(self.base):
+        if not caches_features(self.base, train_config):
             return None
         dtype = train.DTYPES[train_config.precision]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,7 @@ from rbft_ray.model.base import resolve_base
 from rbft_ray.model.deepspeed import own_settings
 from rbft_ray.model.shape import model_shape
 from rbft_ray.model.token_counts import TokenCounts
+from rbft_ray.model.vision_features import FEATURED_PARTS, caches_features
 from rbft_ray.pipeline.dataset import data_seed, load_dataset, make_task
 
 LONG_CLIP_SEC = 1e9  # so long that sampling.max_frames is reached
@@ -81,6 +82,7 @@ def estimate(config: RunConfig, gpu: str = DEFAULT_GPU, mfu: float = DEFAULT_MFU
     shape = model_shape(base, config.model.revision, train)
     tokens = TokenCounts(base, config.model.revision)
     stages = _stages(config, shape, task, clips, tokens)
+    cached = FEATURED_PARTS if caches_features(base, train) else set()
     zero = zero_of(train, own)
     host = _most(zero, shape, stages, train).memory
     return {
@@ -95,7 +97,8 @@ def estimate(config: RunConfig, gpu: str = DEFAULT_GPU, mfu: float = DEFAULT_MFU
         "zero_stage": zero.stage,
         "parameters": {name: dataclasses.asdict(part) for name, part in shape.parts.items()},
         "training_clips": clips,
-        "stages": {stage.name: _costs(stage, shape, train, card, mfu) for stage in stages},
+        "stages": {stage.name: _costs(stage, shape, train, card, mfu, cached) for stage in stages},
+        "vision_features": _features_costs(stages[0], shape, train, card, mfu, cached),
         "memory": [_memory_row(one, _most(one, shape, stages, train), card) for one in _table(train, own)],
         "host": {
             "start_bytes": shape.weights * zero.value_bytes,
@@ -155,10 +158,24 @@ def _stages(config: RunConfig, shape: ModelShape, task: Task, clips: int, tokens
     ]
 
 
-def _costs(stage: TrainingStage, shape: ModelShape, train: TrainConfig, gpu: Gpu, mfu: float) -> dict[str, Any]:
+def _features_costs(
+    stage: TrainingStage, shape: ModelShape, train: TrainConfig, gpu: Gpu, mfu: float, cached: Set[str]
+) -> dict[str, Any] | None:
+    """Of what frozen vision parts make of each clip, computed once for all stages; None where it is not stored."""
+    if not cached:
+        return None
+    flops = stage.samples * sample_flops(shape, stage.sample, recomputes=False, parts=cached)
+    return {"clips": stage.samples, "flops": flops, "hours": hours(flops, train.workers, gpu, train.precision, mfu)}
+
+
+def _costs(
+    stage: TrainingStage, shape: ModelShape, train: TrainConfig, gpu: Gpu, mfu: float, cached: Set[str]
+) -> dict[str, Any]:
+    """cached: parts of the model that the stage need not compute."""
     steps = total_steps(stage.samples, stage.recipe.epochs, stage.recipe.global_batch)
     samples = steps * stage.recipe.global_batch
-    flops = samples * sample_flops(shape, stage.sample, recomputes=train.gradient_checkpointing)
+    parts = set(shape.parts) - cached
+    flops = samples * sample_flops(shape, stage.sample, recomputes=train.gradient_checkpointing, parts=parts)
     return {
         "clips": stage.samples,
         "epochs": stage.recipe.epochs,

@@ -45,13 +45,17 @@ def _print_stages(found: dict[str, Any]) -> None:
             f"{one['steps']:,}",
             f"{one['tokens_per_clip']['all']:,}",
             _count(one["tokens"]),
-            f"{one['flops'] / 1e15:,.3g}" if one["flops"] < 1e18 else f"{one['flops'] / 1e15:,.0f}",
+            _petaflop(one["flops"]),
             _time(one["hours"]),
         )
     console.print(table)
     for name, one in found["stages"].items():
         own = one["tokens_per_clip"]
         console.print(f"{name}: {own['video']:,} tokens of video, {own['text']:,} of text, {own['answer']:,} of answer")
+
+    if features := found["vision_features"]:
+        costs = f"{_petaflop(features['flops'])} PFLOP, {_time(features['hours'])}"
+        console.print(f"vision_features: of frozen parts, once for all stages (train.vision_cache): {costs}")
 
 
 def _print_memory(found: dict[str, Any]) -> None:
@@ -88,6 +92,10 @@ def _print_elsewhere(found: dict[str, Any]) -> None:
         f"disk: a checkpoint {_gib(disk['checkpoint_bytes'])} GiB (two while one is written), "
         f"a trained model {_gib(disk['model_bytes'])} GiB ({len(found['stages'])} of them)"
     )
+
+
+def _petaflop(flops: float) -> str:
+    return f"{flops / 1e15:,.3g}" if flops < 1e18 else f"{flops / 1e15:,.0f}"
 
 
 def _gib(size: float) -> str:

@@ -20,14 +20,14 @@ from rbft_ray.core.errors import DataError, RbftError
 from rbft_ray.core.progress import BEST_METRIC, Progress, is_due
 from rbft_ray.core.prompt_checks import TrainingPrompt, check_training_prompts
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import REJECTS, Reason, reject
+from rbft_ray.core.schema import REJECTS
 from rbft_ray.core.train_config import LabelRecipe, StageRecipe, TrainConfig
 from rbft_ray.io import storage
-from rbft_ray.io.clips import read_clip_rows, read_frames
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, part
 from rbft_ray.runtime.checkpoints import CHECKPOINTS_DIR, CheckpointStore, best_checkpoint
 from rbft_ray.runtime.training import fit
 from rbft_ray.runtime.worker_group import WorkerContext
+from rbft_ray.stages.sample_sizes import measured
 
 if TYPE_CHECKING:
     from rbft_ray.model.samples import MicroBatch, Samples
@@ -109,35 +109,6 @@ def train(job: TrainJob, needs: Needs) -> Counts:
     storage.write_json(storage.join(job.out, LOG_FILE), result)
     storage.delete_dir(job.checkpoints)
     return Counts(len(job.samples), len(fitting), len(rejects)).check(job.stage)
-
-
-def measured(job: TrainJob) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(samples with `tokens` of prompt and answer and `flops` of a training pass, reject rows of those that are too long)."""
-    from rbft_ray.core.estimate import Sample, sample_flops, video_tokens
-    from rbft_ray.model.shape import model_shape
-    from rbft_ray.model.vlm import answer_tokens, encode_prompts, end_of_turn_token, load_processor
-
-    processor, model = load_processor(job.base, job.revision), model_shape(job.base, job.revision, job.config)
-    end_of_turn = end_of_turn_token(processor)
-    prompt_tokens: dict[tuple[float, ...], int] = {}  # by the clip's shape and rate: they decide the prompt's length
-    fitting, rejects = [], []
-    sizes = read_clip_rows(job.samples, ["height_px", "width_px", "frame_times_sec", "fps"])
-    for sample, row in zip(job.samples, sizes, strict=True):
-        frames, pixels = len(row["frame_times_sec"]), row["height_px"] * row["width_px"]
-        shape = (frames, row["height_px"], row["width_px"], row["fps"])
-        if shape not in prompt_tokens:
-            encoded = encode_prompts(processor, read_frames([sample]), [job.prompt])
-            prompt_tokens[shape] = encoded["input_ids"].shape[1]
-        answer = len(answer_tokens(processor, end_of_turn, sample["answer"]))
-        tokens = prompt_tokens[shape] + answer
-        if tokens <= job.config.max_tokens:
-            video, patches, frame_patches = video_tokens(model, frames, pixels)
-            counts = Sample(video, tokens - video - answer, answer, patches, frame_patches)
-            fitting.append({**sample, "tokens": tokens, "flops": sample_flops(model, counts, recomputes=False)})
-        else:
-            detail = f"{tokens} tokens of prompt and answer exceed train.max_tokens {job.config.max_tokens}"
-            rejects.append(reject(sample, job.stage, Reason.TOO_LONG, detail))
-    return fitting, rejects
 
 
 def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:

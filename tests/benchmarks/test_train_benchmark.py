@@ -40,7 +40,7 @@ def videos(modules, world):
 @pytest.fixture
 def job(modules, videos, tmp_path):
     """A job whose samples have `tokens`."""
-    from rbft_ray.stages.train import measured
+    from rbft_ray.stages.sample_sizes import measured
 
     clips = modules["inputs"].ingested(videos, modules["inputs"].sampling(84), str(tmp_path / "clips"))
     made = modules["inputs"].train_job(str(BASE_DIR), clips, videos.task, tmp_path / "train", epochs=EPOCHS)

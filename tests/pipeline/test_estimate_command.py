@@ -17,6 +17,7 @@ from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.vlm import answer_tokens, encode_prompts, end_of_turn_token, load_processor
 from rbft_ray.pipeline.dataset import load_dataset, make_task
 from rbft_ray.pipeline.estimate import estimate
+from rbft_ray.pipeline.estimate_tables import print_estimate
 from rbft_ray.pipeline.settings import load_config
 
 RECIPE = str(Path(__file__).parents[2] / "jobs" / "configs" / "qwen2.5-vl-7b.yaml")
@@ -111,6 +112,19 @@ def test_settings_change_what_they_should(recipe: list[str]) -> None:
     _, whole = first("train.gradient_checkpointing=false")
     assert whole["activations"] > 5 * row["activations"]
     assert first("train.precision=fp32")[1]["weights"] == pytest.approx(2 * row["weights"])
+
+
+def test_stored_vision_features_are_computed_once(recipe: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    frozen = [*recipe, 'train.parts=["language"]']
+    cached, each_time = of(RECIPE, *frozen), of(RECIPE, *frozen, "train.vision_cache=off")
+    once = cached["vision_features"]
+    assert once["clips"] == 1000 and each_time["vision_features"] is None
+    for name, stage in cached["stages"].items():
+        passes = stage["steps"] * 8 / 1000
+        assert stage["flops"] + passes * once["flops"] == pytest.approx(each_time["stages"][name]["flops"])
+    print_estimate(cached)
+    assert "vision_features" in capsys.readouterr().out
+    assert of(RECIPE, *recipe)["vision_features"] is None  # the recipe trains them
 
 
 def test_offloading_moves_states_to_main_memory(recipe: list[str]) -> None:

@@ -23,7 +23,8 @@ from rbft_ray.model.vlm import load
 from rbft_ray.pipeline.dataset import load_dataset
 from rbft_ray.runtime.blocks import part
 from rbft_ray.stages.ingest import ingest_row
-from rbft_ray.stages.train import MODEL_DIR, TrainJob, measured, train_worker
+from rbft_ray.stages.sample_sizes import measured
+from rbft_ray.stages.train import MODEL_DIR, TrainJob, train_worker
 from tests.families import FAMILIES, multiple_px, write_family
 
 
