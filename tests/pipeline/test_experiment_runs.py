@@ -139,9 +139,9 @@ def test_the_table_has_every_figure_in_its_column_and_fits_80(capsys, monkeypatc
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     found = [line.split() for line in lines]
-    assert ["rb_ft_gated", "16", "-", "-"] in found
+    assert ["rb_ft_gated", "16", "–"] in found
     assert ["rb_ft_gated", "8", "-0.010", "-0.020", "to", "0.030", "0.040", "0.050"] in found
-    assert ["-", "direct_sft_same_steps", "(-0.060", "to", "-0.070)", "(-)"] in found
+    assert ["-", "direct_sft_same_steps", "(-0.060", "to", "-0.070)", "(–)"] in found
 
 
 def test_learning_curves_show_every_arm_with_even_budgets():

@@ -7,6 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from rbft_ray.pipeline.reporting.words import number, span
 from rbft_ray.runtime.progress import console
 
 
@@ -14,7 +15,7 @@ def print_results(results: Mapping[str, Any]) -> None:
     """The arms and the comparisons as tables of at most 80 columns."""
     arms = _table("macro-F1 on the test clips, mean over worlds and seeds", ["arm", "clips", "macro-F1", "95 %"])
     for row in results["arms"]:
-        arms.add_row(row["arm"], budget_words(row["budget"]), _number(row["macro_f1"]), _interval(row["ci95"]))
+        arms.add_row(row["arm"], budget_words(row["budget"]), number(row["macro_f1"]), span(row["ci95"]))
     console.print(arms)
     title = f"gain in macro-F1 ({results['n_pairs']} pairs, {results['n_test']} test clips)"
     compared = _table(title, ["arm, baseline", "clips", "gain", "95 % (any world)", "p (Holm)", "detects"])
@@ -22,10 +23,10 @@ def print_results(results: Mapping[str, Any]) -> None:
         compared.add_row(
             f"{row['arm']}\n- {row['baseline']}",
             budget_words(row["budget"]),
-            _number(row["gain_macro_f1"]),
-            f"{_interval(row['ci95'])}\n({_interval(row['ci95_worlds'])})",
-            f"{_number(row['p_value'])}\n({_number(row['p_adjusted'])})",
-            _number(row["detectable_gain"]),
+            number(row["gain_macro_f1"]),
+            f"{span(row['ci95'])}\n({span(row['ci95_worlds']) or number(None)})",
+            f"{number(row['p_value'])}\n({number(row['p_adjusted'])})",
+            number(row["detectable_gain"]),
         )
     console.print(compared)
     console.print(
@@ -38,14 +39,6 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     for name in columns:
         table.add_column(name)
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(bounds: list[float | None]) -> str:
-    return "-" if None in bounds else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def budget_words(budget: int | Sequence[int]) -> str:
