@@ -1,6 +1,7 @@
 """Rationales with planted faults, to measure a gate on: `python benchmarks/gate/faults.py --out DIR` writes its halves.
 
-Gates are built on dev.jsonl and dev2.jsonl; frozen.jsonl is scored once. Each has sentences, languages and demo domains of its own.
+Gates are built on dev.jsonl, dev2.jsonl and dev3.jsonl; frozen.jsonl is scored once. Each has sentences,
+languages and demo domains of its own.
 """
 
 import argparse

@@ -11,12 +11,13 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-HALVES = ("dev", "dev2", "frozen")
-KEYS = {"dev": "dev", "dev2": "frozen", "frozen": "frozen 2"}  # of the draws: dev2 keeps those it had when frozen
+HALVES = ("dev", "dev2", "dev3", "frozen")
+KEYS = {"dev": "dev", "dev2": "frozen", "dev3": "frozen 2", "frozen": "frozen 3"}  # of the draws: a half keeps its own
 MARKS = {  # of the lines of a list
     "dev": ("", "- ", "{}. "),
     "dev2": ("", "* ", "{}) "),
-    "frozen": ("", "• ", "Step {}: "),
+    "dev3": ("", "• ", "Step {}: "),
+    "frozen": ("", "– ", "#{} "),
 }
 
 Item = TypeVar("Item")
@@ -88,7 +89,7 @@ def filled(template: str, **values: str) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text, without answer lines and without the marks of lists."""
     parts = re.split(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?![a-zà-ÿ])|(?<=。)\s*|\n+", text)
-    marks = re.compile(r"^(?:[-*•]|\d+[.)]|\(\w\)|Step \d+:)\s+")
+    marks = re.compile(r"^(?:[-–*•]|#\d+|\d+[.)]|\(\w\)|Step \d+:)\s+")
     return [clean for part in parts if (clean := marks.sub("", part.strip())) and not clean.startswith("Answer:")]
 
 

@@ -1,12 +1,14 @@
 """A rationale that shows that its writer knew the label before it looked: what is said of labels as given, told or known.
 
 Rules are composed of word classes (what a label is called, who may give it, words of giving and of knowing) within a sentence, with
-function words between them; they are no list of sentences. Labels and tags of things in the picture are taken out first.
+function words between them; they are no list of sentences. Labels and tags of things in the picture are taken out first. Where
+no rule holds, the sentence is compared with examples (`rationale_leak_examples`).
 """
 
 import re
 from functools import lru_cache
 
+from rbft_ray.core.rationale_leak_examples import CLASS_PLACE, THRESHOLD, leak_probabilities
 from rbft_ray.core.rationale_leak_words import (
     ADJECTIVE,
     AHEAD,
@@ -30,6 +32,7 @@ from rbft_ray.core.rationale_leak_words import (
     SAYS,
     SOURCE,
     TOLD,
+    TRIGGER,
 )
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, unquoted
 
@@ -254,19 +257,6 @@ _BESIDE = (  # words of giving and of knowing anywhere beside a class name
     r"(?:\w+ )?(?:be (?:wrong|right|trusted|doubted|correct)|wrong|no|it|me|one|us|to)\b",
 )
 
-# A rule needs a class name or one of these.
-_TRIGGER = re.compile(
-    rf"{LABEL}|\bwhat (?:was|were|is|had|has)\b|\b(?:i|we|us|me|you|my|our|your|{META}|{LOOSE}|label\w*|classif\w+|"
-    rf"annot\w+|ground|meta\w*|data\w*|"
-    r"gold\w*|known|knowing|aware|knowledge|foreknowledge|forewarned|informed|told|prompt|instruct\w*|question|tasks?|request|hint\w*|"
-    r"tip\w*|pointer|information|"
-    r"info|notes?|remarks?|details?|text|comments?|captions?|clues?|statements?|indications?|particulars|given|"
-    r"stated|specified|"
-    r"disclosed|confirmed|established|determined|decided|settled|premise|presupposition|assum\w+|presum\w+|files?|"
-    r"input|brief\w*|user|beforehand|in advance|a priori|spoilers?|raters?|coders?|sheet|to be|written|stands|"
-    r"preclassified)\b"
-)
-
 
 @lru_cache(maxsize=1)
 def _rules() -> tuple[re.Pattern[str], ...]:
@@ -292,8 +282,15 @@ def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
     Words in quotation marks do not count, unless they are a class name.
     """
     text = unquoted(re.sub(rf"[\"“«]({label_pattern(labels) or '(?!)'})[\"”»]", r"\1", reasoning, flags=re.IGNORECASE))
+    doubtful = []
     for sentence in sentences(text):
         plain = _plain(sentence, labels)
-        if _TRIGGER.search(plain) and any(rule.search(plain) for rule in _rules()):
-            return sentence
+        if TRIGGER.search(plain):
+            if any(rule.search(plain) for rule in _rules()):
+                return sentence
+            doubtful.append(sentence)
+    if doubtful:
+        likely = leak_probabilities([_names(labels).sub(CLASS_PLACE, sentence) for sentence in doubtful])
+        if likely.max() > THRESHOLD:
+            return doubtful[int(likely.argmax())]
     return None

@@ -155,3 +155,16 @@ INNOCENT = re.compile(
     rf"(?:definition|description|rules?|criteri\w+)"
 )
 BEST = r"(?:best|right|fitting|appropriate|proper|only|suitable|final|apt|matching|obvious|natural|logical|resulting|clear)"
+
+# A sentence that leaks the label has a class name or one of these.
+TRIGGER = re.compile(
+    rf"{LABEL}|\bwhat (?:was|were|is|had|has)\b|\b(?:i|we|us|me|you|my|our|your|{META}|{LOOSE}|label\w*|classif\w+|"
+    rf"annot\w+|ground|meta\w*|data\w*|"
+    r"gold\w*|known|knowing|aware|knowledge|foreknowledge|forewarned|informed|told|prompt|instruct\w*|question|tasks?|request|hint\w*|"
+    r"tip\w*|pointer|information|"
+    r"info|notes?|remarks?|details?|text|comments?|captions?|clues?|statements?|indications?|particulars|given|"
+    r"stated|specified|"
+    r"disclosed|confirmed|established|determined|decided|settled|premise|presupposition|assum\w+|presum\w+|files?|"
+    r"input|brief\w*|user|beforehand|in advance|a priori|spoilers?|raters?|coders?|sheet|to be|written|stands|"
+    r"preclassified)\b"
+)
