@@ -8,7 +8,7 @@ no rule holds, the sentence is compared with examples (`rationale_leak_examples`
 import re
 from functools import lru_cache
 
-from rbft_ray.core.rationale_leak_examples import CLASS_PLACE, THRESHOLD, leak_probabilities
+from rbft_ray.core.rationale_leak_examples import CLASS_PLACE, THRESHOLD, leak_probability
 from rbft_ray.core.rationale_leak_words import (
     ADJECTIVE,
     AHEAD,
@@ -282,15 +282,12 @@ def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
     Words in quotation marks do not count, unless they are a class name.
     """
     text = unquoted(re.sub(rf"[\"“«]({label_pattern(labels) or '(?!)'})[\"”»]", r"\1", reasoning, flags=re.IGNORECASE))
-    doubtful = []
+    doubtful = {}
     for sentence in sentences(text):
         plain = _plain(sentence, labels)
         if TRIGGER.search(plain):
             if any(rule.search(plain) for rule in _rules()):
                 return sentence
-            doubtful.append(sentence)
-    if doubtful:
-        likely = leak_probabilities([_names(labels).sub(CLASS_PLACE, sentence) for sentence in doubtful])
-        if likely.max() > THRESHOLD:
-            return doubtful[int(likely.argmax())]
-    return None
+            doubtful[sentence] = leak_probability(_names(labels).sub(CLASS_PLACE, sentence))
+    likeliest = max(doubtful, key=doubtful.__getitem__, default="")
+    return likeliest if doubtful.get(likeliest, 0.0) > THRESHOLD else None

@@ -5,24 +5,22 @@ Logistic regression on n-grams, fitted when it is first asked. A new way to give
 
 import json
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Any
-
-import numpy as np
 
 CLASS_PLACE = "$label"  # of a class name in the examples
 THRESHOLD = 0.6  # of sentences left out of the fit 0.75 of the leaks lie above, and 0.02 of the sound ones
 
 
-def leak_probabilities(sentences: Sequence[str]) -> np.ndarray:
-    """How likely each sentence is to show that its writer knew the label: float64 (sentences,).
+@lru_cache(maxsize=65536)  # conclusions come again and again
+def leak_probability(sentence: str) -> float:
+    """How likely a sentence is to show that its writer knew the label.
 
     Args:
-        sentences: with CLASS_PLACE where a class is named.
+        sentence: with CLASS_PLACE where a class is named.
     """
-    return classifier().predict_proba([plain(sentence) for sentence in sentences])[:, 1]
+    return float(classifier().predict_proba([plain(sentence)])[0, 1])
 
 
 def read_examples() -> list[tuple[str, bool]]:

@@ -10,7 +10,7 @@ from rbft_ray.core.rationale_leak_examples import (
     CLASS_PLACE,
     THRESHOLD,
     classifier,
-    leak_probabilities,
+    leak_probability,
     plain,
     read_examples,
 )
@@ -56,4 +56,4 @@ def test_a_leak_that_no_rule_names_is_found(sentence):
 @pytest.mark.parametrize("sentence", SOUND)
 def test_sound_sentences_stay(sentence):
     assert leak(sentence, LABELS) is None
-    assert leak_probabilities([sentence.replace("collision", CLASS_PLACE)])[0] < THRESHOLD
+    assert leak_probability(sentence.replace("collision", CLASS_PLACE)) < THRESHOLD
