@@ -56,7 +56,7 @@ class Bench(NamedTuple):
         runs = in_turn({stage: lambda: self.stage(job), vllm: lambda: self.vllm(job, threads)}, rounds)
         return {f"stage_over_vllm_{name}": ratio(runs[stage], runs[vllm])}, {}, runs
 
-    def small_job(self, clips: int = CLIPS) -> Job:
+    def small_job(self, clips: int | None = CLIPS) -> Job:
         return demo_job(self.base, self.clips[:clips], SMALL_TOKENS)
 
     def large_job(self) -> Job:
@@ -95,7 +95,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 def small(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
     """The stage and bare vLLM with the base."""
-    ratios, more, runs = bench.stage_and_vllm(bench.small_job(STEADY_CLIPS), "small", bench.rounds)
+    ratios, more, runs = bench.stage_and_vllm(bench.small_job(None), "small", bench.rounds)
     stage = runs["stage_small"]
     more["engine_idle_share"] = statistics.median(facts(run)["engine_idle_share"] for run in stage)
     for name in ("whole_tokens_per_sec", "start_share"):
@@ -147,7 +147,7 @@ def replicas(bench: Bench) -> tuple[dict[str, float], dict[str, Any], Rounds]:
 
 def profile(bench: Bench) -> dict[str, float]:
     """{function: its share of the time of bare vLLM with the base}; also as a table on standard error."""
-    job = bench.small_job(STEADY_CLIPS)
+    job = bench.small_job(None)
     shares = bench.vllm(job, replica_threads(bench.cluster), True).more["profile"]
     table = Table("", "share", title="where bare vLLM's time goes")
     for name, share in shares.items():
@@ -180,7 +180,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default=str(BASE_DIR), help="model directory for all but the 300m part")
     parser.add_argument(
-        "--clips", type=int, default=STEADY_CLIPS, help="rendered clips to write rationales for, at most"
+        "--clips",
+        type=int,
+        default=STEADY_CLIPS,
+        help=f"rendered clips; only the small part and --profile take over {CLIPS}",
     )
     parser.add_argument(
         "--rounds", type=int, default=3, help=f"runs of each side (300m, transformers: at most {SLOW_ROUNDS})"

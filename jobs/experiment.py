@@ -18,7 +18,9 @@ def main() -> int:
     codes = "; ".join(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items())
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"exit codes: {codes}")
     parser.add_argument("--protocol", required=True, help="YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a value over config's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a value of the protocol, or of its config"
+    )
     arguments = parser.parse_args()
     return guarded(lambda: run_experiment(arguments.protocol, arguments.set) and None)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rbft_ray.core.config import DataConfig, ModelConfig, RationalizeConfig
+from rbft_ray.core.config import DataConfig, IngestConfig, ModelConfig, RationalizeConfig
 from rbft_ray.core.prompts import Task, rationale_form, rationale_prompt
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.core.schema import CLIPS
@@ -17,7 +17,6 @@ from rbft_ray.model.vlm import load_processor, render_prompt
 
 DOMAIN_SEED = 100
 SAMPLING = SamplingContract(max_pixels=84 * 84)
-FILE_CLIPS = 16  # as ingest does by default
 LARGE_TEXT = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "num_attention_heads": 16}
 LARGE_VISION = {"hidden_size": 512, "intermediate_size": 1408, "depth": 8, "num_heads": 8, "out_hidden_size": 1024}
 KEY_VALUE_HEADS = 4
@@ -55,8 +54,9 @@ def demo_clips(scratch: Path, count: int) -> list[dict[str, Any]]:
         write_world(world, domain_seed=DOMAIN_SEED, train_per_class=per_class, val_per_class=1, test_per_class=1)
         rows = load_dataset(DataConfig(manifest=str(world / "manifest.csv")), seed=0).rows
         kept = [clip for clip, _ in (ingest_row(row, SAMPLING) for row in rows) if clip]
-        for start in range(0, len(kept), FILE_CLIPS):
-            storage.write_table(part(ingest, CLIPS_TABLE, start // FILE_CLIPS), kept[start : start + FILE_CLIPS], CLIPS)
+        per_file = IngestConfig().block_clips
+        for start in range(0, len(kept), per_file):
+            storage.write_table(part(ingest, CLIPS_TABLE, start // per_file), kept[start : start + per_file], CLIPS)
     return list_clips(ingest, ["train"])[:count]
 
 

@@ -129,10 +129,10 @@ def sample_flops(shape: ModelShape, sample: Sample, *, recomputes: bool, parts: 
         output = shape.vocabulary * shape.language.hidden
         flops += 2.0 * sample.answer * output * _passes(shape, "language", False)
     towers = {"vision": (shape.vision, sample.frame_patches), "language": (shape.language, sample.tokens)}
-    for name in set(parts) & set(towers):
-        tower, seen = towers[name]
-        passes = 3 + recomputes if shape.needs_backward(name) else 1
-        flops += 4.0 * tower.layers * tower.attention * seen * positions[name] * passes
+    for name, (tower, seen) in towers.items():
+        if name in parts:
+            passes = 3 + recomputes if shape.needs_backward(name) else 1
+            flops += 4.0 * tower.layers * tower.attention * seen * positions[name] * passes
     return flops
 
 

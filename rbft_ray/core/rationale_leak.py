@@ -282,12 +282,12 @@ def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
     Words in quotation marks do not count, unless they are a class name.
     """
     text = unquoted(re.sub(rf"[\"“«]({label_pattern(labels) or '(?!)'})[\"”»]", r"\1", reasoning, flags=re.IGNORECASE))
-    doubtful = {}
+    doubtful = []
     for sentence in sentences(text):
         plain = _plain(sentence, labels)
         if TRIGGER.search(plain):
             if any(rule.search(plain) for rule in _rules()):
                 return sentence
-            doubtful[sentence] = leak_probability(_names(labels).sub(CLASS_PLACE, sentence))
-    likeliest = max(doubtful, key=doubtful.__getitem__, default="")
-    return likeliest if doubtful.get(likeliest, 0.0) > THRESHOLD else None
+            doubtful.append((sentence, _names(labels).sub(CLASS_PLACE, sentence)))
+    probability, sentence = max(((leak_probability(read), said) for said, read in doubtful), default=(0.0, ""))
+    return sentence if probability > THRESHOLD else None

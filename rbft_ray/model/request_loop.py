@@ -58,9 +58,9 @@ class RequestLoop:
         self._ids = itertools.count()
         self._successes = 0
         self._broken: Exception | None = None
-        built: Future[Any] = Future()
+        built: Future[None] = Future()
         threading.Thread(target=self._run, args=(make_llm, built), name="vllm-steps", daemon=True).start()
-        self._llm = built.result()
+        built.result()
         self._openmp = ThreadpoolController().select(user_api="openmp")
 
     def submit(self, prompt: dict[str, Any], params: Any) -> "Future[Any]":
@@ -108,14 +108,14 @@ class RequestLoop:
         with self._beside, self._openmp.limit(limits=1):
             yield
 
-    def _run(self, make_llm: Callable[[], Any], built: "Future[Any]") -> None:
+    def _run(self, make_llm: Callable[[], Any], built: "Future[None]") -> None:
         try:
             self._llm = make_llm()
             self._limit = self._most = self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         except BaseException as error:
             built.set_exception(error)
             return
-        built.set_result(self._llm)
+        built.set_result(None)
         try:
             while self._take_new():
                 self._admit()

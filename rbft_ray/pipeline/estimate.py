@@ -174,7 +174,7 @@ def _costs(
     """cached: parts of the model that the stage need not compute."""
     steps = total_steps(stage.samples, stage.recipe.epochs, stage.recipe.global_batch)
     samples = steps * stage.recipe.global_batch
-    parts = set(shape.parts) - cached
+    parts = [part for part in shape.parts if part not in cached]
     flops = samples * sample_flops(shape, stage.sample, recomputes=train.gradient_checkpointing, parts=parts)
     return {
         "clips": stage.samples,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from functools import cache
 from importlib import import_module
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -286,19 +286,25 @@ def test_wrong_classes_and_generic_texts_tell_nothing_of_the_gold_class(rows: li
             assert definition in row["text"] or told(row, pools(row)["classes"][row["label"]]["generic"])
 
 
-@pytest.mark.parametrize("name", ["home_security.jsonl", "home_security_2.jsonl", "home_security_3.jsonl"])
-def test_the_written_sets(name: str) -> None:
+WRITTEN = {"home_security.jsonl": 10, "home_security_2.jsonl": 10, "home_security_3.jsonl": 0}  # marked hard negatives
+
+
+@pytest.mark.parametrize(("name", "hard"), WRITTEN.items())
+def test_the_written_sets(name: str, hard: int) -> None:
     written = read(GATE / name)
     config = yaml.safe_load((GATE / "home_security.yaml").read_text())
-    assert Counter(row["fault"] for row in written) == {"contradiction": 30, None: 30}
+    kinds = Counter((row["fault"], row["variant"]) for row in written)
+    expected = {("contradiction", None): 30, (None, None): 30 - hard, (None, "hard negative"): hard}
+    assert kinds == Counter(expected)
     assert len({row["text"] for row in written}) == len({row["id"] for row in written}) == len(written)
     for row in written:
         assert parse_answer(row["text"], row["labels"])[1] == row["label"]
         assert set(config["definitions"]) == set(config["cues"]) == set(row["labels"])
 
 
-def test_the_second_written_set_is_balanced_and_new(wording: ModuleType) -> None:
-    one, other = (read(GATE / name) for name in ("home_security.jsonl", "home_security_2.jsonl"))
+@pytest.mark.parametrize(("earlier", "later"), pairwise(WRITTEN))
+def test_a_later_written_set_is_balanced_and_new(wording: ModuleType, earlier: str, later: str) -> None:
+    one, other = (read(GATE / name) for name in (earlier, later))
     kinds = Counter((row["fault"], row["label"]) for row in other)
     sound = {(None, "normal"): 15, (None, "abnormal"): 15}
     assert kinds == {**sound, ("contradiction", "abnormal"): 20, ("contradiction", "normal"): 10}
