@@ -1,6 +1,6 @@
 """A model under DeepSpeed: losses in, optimizer steps out, and checkpoints that do not depend on how the work is shared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import deepspeed
@@ -19,6 +19,8 @@ from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.model.checkpoint import MOMENTS, WEIGHT, read_state, read_tensors, write_checkpoint
 from rbft_ray.model.deepspeed import deepspeed_config
 from rbft_ray.model.trainable import parameter_groups
+
+GATHERED_NUMBERS = 1 << 24  # of all workers, in one exchange: 64 MiB
 
 
 class TrainEngine:
@@ -75,9 +77,9 @@ class TrainEngine:
     def save(self, folder: str | None, extra: Mapping[str, Any]) -> None:
         """Writes a checkpoint. Every worker calls it, as they gather the tensors together; all but one have no `folder`."""
         tensors = (
-            (key, name, self._whole(parameter, key))
-            for name, parameter in self._trained()
+            (key, name, tensor)
             for key in (WEIGHT, *MOMENTS)
+            for (name, _), tensor in zip(self._trained(), self._whole(key), strict=True)
         )
         if folder is None:
             for _ in tensors:
@@ -108,14 +110,24 @@ class TrainEngine:
             return {one: master for low, high in groups for one, master in zip(low, high, strict=True)}
         return None
 
-    def _whole(self, parameter: torch.nn.Parameter, key: str) -> torch.Tensor:
-        """The fp32 weight or a moment of a trained parameter, in its shape. Every worker calls it."""
+    def _whole(self, key: str) -> Iterator[torch.Tensor]:
+        """The fp32 weight or a moment of each trained parameter, in its shape. Every worker calls it."""
+        parameters = [parameter for _, parameter in self._trained()]
         if self._masters is not None:
-            master = self._masters[parameter]
-            return master if key == WEIGHT else self._adam.state[master][key]
-        found = safe_get_full_fp32_param(parameter) if key == WEIGHT else safe_get_full_optimizer_state(parameter, key)
-        assert found is not None, f"DeepSpeed holds no {key} of a trained parameter"
-        return found
+            masters = [self._masters[parameter] for parameter in parameters]
+            yield from masters if key == WEIGHT else (self._adam.state[master][key] for master in masters)
+        elif hasattr(parameters[0], "ds_tensor"):  # ZeRO-3
+            for parameter in parameters:
+                found = (
+                    safe_get_full_fp32_param(parameter)
+                    if key == WEIGHT
+                    else safe_get_full_optimizer_state(parameter, key)
+                )
+                assert found is not None, f"DeepSpeed holds no {key} of a trained parameter"
+                yield found
+        else:
+            for some in _chunks(parameters):
+                yield from _gathered(some, None if key == WEIGHT else key)
 
     def _set_whole(self, parameter: torch.nn.Parameter, key: str, value: torch.Tensor) -> None:
         if self._masters is not None:
@@ -158,3 +170,32 @@ class TrainEngine:
         return {
             key: value for key, value in vars(self._optimizer.loss_scaler).items() if isinstance(value, int | float)
         }
+
+
+def _chunks(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
+    """Those that are gathered at a time: of about GATHERED_NUMBERS together."""
+    some: list[torch.nn.Parameter] = []
+    numbers = 0
+    for parameter in parameters:
+        some.append(parameter)
+        numbers += parameter.numel()
+        if numbers >= GATHERED_NUMBERS or parameter is parameters[-1]:
+            yield some
+            some, numbers = [], 0
+
+
+@torch.no_grad()
+def _gathered(parameters: Sequence[torch.nn.Parameter], moment: str | None) -> list[torch.Tensor]:
+    """What the workers hold in parts under ZeRO-1 and ZeRO-2: the fp32 weights (None) or a moment, each in its shape.
+
+    As DeepSpeed's `safe_get_full_fp32_param`, but in one exchange for all: an exchange for each of the hundreds of small tensors
+    of an adapter took 6 % of the training time of a small model.
+    """
+    buffer = torch.zeros(sum(one.numel() for one in parameters), device=parameters[0].device)
+    parts = buffer.split([one.numel() for one in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        if parameter._hp_mapping is not None:  # this worker holds some of it
+            own = parameter._hp_mapping.lp_fragment_address
+            part[own.start : own.start + own.numel] = parameter._hp_mapping.get_hp_fragment(moment)
+    torch.distributed.all_reduce(buffer, group=parameters[0]._dp_group)
+    return [part.view_as(parameter) for parameter, part in zip(parameters, parts, strict=True)]
