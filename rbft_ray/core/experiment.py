@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from pydantic import Field, JsonValue, PositiveInt, model_validator
@@ -20,6 +20,7 @@ from rbft_ray.core.metrics import class_columns, class_counts, class_scores, ove
 from rbft_ray.core.section import Section
 
 Budget = PositiveInt | tuple[PositiveInt, ...]  # of training clips: of each class, or of every one
+Answer = Literal["label", "reasoned"]  # the bare label, or the answer after a rationale
 
 
 class Protocol(Section):
@@ -31,11 +32,11 @@ class Protocol(Section):
     budgets: tuple[Budget, ...] = Field(min_length=1, description="training clips per class")
     pool_per_class: PositiveInt = Field(64, description="training clips of each class that a seed draws from")
     arms: tuple[str, ...] = Field(min_length=1)
-    comparisons: tuple[tuple[str, str], ...] = Field(description="arm, baseline")
-    hypotheses: tuple[Budget, ...] = Field(description="budgets of the confirmatory family; others are exploratory")
-    answer: Literal["label", "reasoned"] = Field(
-        "label", description="what is compared: the bare label, or the answer after a rationale"
+    comparisons: tuple[tuple[str, str] | tuple[str, str, Answer], ...] = Field(
+        description="arm, baseline, and the answer that is compared where it is not `answer`"
     )
+    hypotheses: tuple[Budget, ...] = Field(description="budgets of the confirmatory family; others are exploratory")
+    answer: Answer = Field("label", description="how runs answer: the bare label alone, or also after a rationale")
     test_per_class: int = Field(ge=1, description="test clips per class")
     val_per_class: int = Field(ge=1, description="validation clips per class")
     resamples: int = Field(2000, ge=1, description="of the bootstrap")
@@ -49,13 +50,19 @@ class Protocol(Section):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name}: a value is there twice in {list(values)}")
         for pair in self.comparisons:
-            if pair[0] == pair[1] or not set(pair) <= set(self.arms):
-                raise ValueError(f"comparisons: {list(pair)} are not two of the arms {list(self.arms)}")
+            if pair[0] == pair[1] or not set(pair[:2]) <= set(self.arms):
+                raise ValueError(f"comparisons: {list(pair[:2])} are not two of the arms {list(self.arms)}")
+            if "reasoned" in pair[2:] and self.answer != "reasoned":
+                raise ValueError(f"comparisons: {list(pair)}: runs reason where the protocol has `answer: reasoned`")
         if max(budget if isinstance(budget, int) else max(budget) for budget in self.budgets) > self.pool_per_class:
             raise ValueError(f"pool_per_class: {self.pool_per_class} clips are fewer than a budget asks for")
         if not set(self.hypotheses) <= set(self.budgets):
             raise ValueError(f"hypotheses: {list(self.hypotheses)} are not all among the budgets {list(self.budgets)}")
         return self
+
+    def compared(self) -> list[tuple[str, str, Answer]]:
+        """Arm, baseline and answer of every comparison."""
+        return [(pair[0], pair[1], pair[2] if len(pair) == 3 else self.answer) for pair in self.comparisons]
 
 
 def turned(budget: tuple[int, ...], seed: int) -> tuple[int, ...]:
@@ -77,6 +84,7 @@ class RunScore(NamedTuple):
 
     gold: (N,) int, labels from 0 on, each with a clip; predicted: (N,) int, -1 is no valid answer, an error.
     groups: N names (camera, source video) as for `group_indices`; clips of a group are resampled together.
+    answer: how it answered; a run that reasons has a score for either answer.
     """
 
     world: int
@@ -86,6 +94,7 @@ class RunScore(NamedTuple):
     gold: np.ndarray
     predicted: np.ndarray
     groups: Sequence[str | None] | None = None
+    answer: Answer = "label"
 
 
 PLACE = ("arm", "budget", "world", "seed")
@@ -188,50 +197,70 @@ def compare_arms(runs: Sequence[RunScore], protocol: Protocol, seed: int = 0) ->
     Returns:
         protocol_sha, worlds (their numbers), n_pairs (planned for each comparison), n_test (test clips of a run, the fewest)
         missing: arm, budget, world and seed of each planned run that is not there
-        comparisons: for each and each budget arm, baseline, budget, pairs (that are there), gain_macro_f1 and ci95
+        comparisons: for each and each budget arm, baseline, answer, budget, pairs (that are there), gain_macro_f1 and ci95
             (`bootstrap_means`), gain_by_world, `world_spread`, p_value (`permutation_p`; None if a pair is missing), and
             p_adjusted (`holm` over those at the budgets of protocol.hypotheses; None for others), detectable_gain (the gain that
             so many worlds and seeds find with a power of 0.8, `detectable_effect`; None of too few pairs); of an uneven budget
             also recall_gains
-        arms: for each and each budget arm, budget, runs, macro_f1, its ci95, and accuracy; means over worlds
+        arms: for each, each budget and each compared answer arm, budget, answer, runs, macro_f1, its ci95, and accuracy; means
+            over worlds
 
     Raises:
         ValueError: a run that is there twice or that the protocol does not name, or what `paired_runs` or `scores_by_world` refuse.
     """
     planned = list(product(protocol.arms, protocol.budgets, protocol.worlds, protocol.seeds))
-    places = [tuple(getattr(run, name) for name in PLACE) for run in runs]
-    if wrong := [place for place in places if place not in planned or places.count(place) > 1]:
-        raise ValueError(f"runs that are there twice or that the protocol does not name: {wrong}")
-    n_pairs = len(protocol.worlds) * len(protocol.seeds)
-    comparisons = []
-    for (arm, baseline), budget in product(protocol.comparisons, protocol.budgets):
-        pairs = paired_runs(runs, arm, baseline, budget)
-        gains = scores_by_world(pairs)
-        found = {"arm": arm, "baseline": baseline, "budget": budget, **_summary("gain_macro_f1", pairs, protocol, seed)}
-        found |= {"pairs": len(pairs), "gain_by_world": {str(world): float(np.mean(of)) for world, of in gains.items()}}
-        p = permutation_p(gains, protocol.permutations, seed) if len(pairs) == n_pairs else None
-        found |= {"detectable_gain": _detectable(gains, protocol)}
-        if not isinstance(budget, int):
-            found["recall_gains"] = recall_gains(pairs, [turned(budget, run.seed) for run, _ in pairs])
-        comparisons.append({**found, **world_spread(gains), "p_value": p, "p_adjusted": None})
+    by_answer = {answer: [run for run in runs if run.answer == answer] for answer in get_args(Answer)}
+    for of_answer in by_answer.values():
+        places = [_place(run) for run in of_answer]
+        if wrong := [place for place in places if place not in planned or places.count(place) > 1]:
+            raise ValueError(f"runs that are there twice or that the protocol does not name: {wrong}")
+    there = {_place(run) for run in by_answer[protocol.answer]}
+    comparisons = [
+        _comparison(by_answer[answer], protocol, (arm, baseline), budget, seed) | {"answer": answer}
+        for (arm, baseline, answer), budget in product(protocol.compared(), protocol.budgets)
+    ]
     family = [each for each in comparisons if each["budget"] in protocol.hypotheses]
     for each, adjusted in zip(family, holm([each["p_value"] for each in family]), strict=True):
         each["p_adjusted"] = adjusted
-    arms = []
-    for arm, budget in product(protocol.arms, protocol.budgets):
-        own = [(run,) for run in runs if (run.arm, run.budget) == (arm, budget)]
-        own.sort(key=lambda each: (each[0].world, each[0].seed))
-        found = {"arm": arm, "budget": budget, "runs": len(own), **_summary("macro_f1", own, protocol, seed)}
-        arms.append({**found, "accuracy": mean_over_worlds(scores_by_world(own, "accuracy"))})
+    answers = dict.fromkeys(answer for *_, answer in protocol.compared()) or [protocol.answer]
     return {
         "protocol_sha": protocol_sha(protocol),
         "worlds": list(protocol.worlds),
-        "n_pairs": n_pairs,
+        "n_pairs": len(protocol.worlds) * len(protocol.seeds),
         "n_test": min((len(run.gold) for run in runs), default=None),
-        "missing": [dict(zip(PLACE, place, strict=True)) for place in planned if place not in places],
+        "missing": [dict(zip(PLACE, place, strict=True)) for place in planned if place not in there],
         "comparisons": comparisons,
-        "arms": arms,
+        "arms": [
+            _level(by_answer[answer], protocol, arm, budget, seed) | {"answer": answer}
+            for answer, arm, budget in product(answers, protocol.arms, protocol.budgets)
+        ],
     }
+
+
+def _place(run: RunScore) -> tuple[Any, ...]:
+    return tuple(getattr(run, name) for name in PLACE)
+
+
+def _comparison(
+    runs: Sequence[RunScore], protocol: Protocol, arms: tuple[str, str], budget: Budget, seed: int
+) -> dict[str, Any]:
+    pairs = paired_runs(runs, *arms, budget)
+    gains = scores_by_world(pairs)
+    found = {"arm": arms[0], "baseline": arms[1], "budget": budget, **_summary("gain_macro_f1", pairs, protocol, seed)}
+    found |= {"pairs": len(pairs), "gain_by_world": {str(world): float(np.mean(of)) for world, of in gains.items()}}
+    if not isinstance(budget, int):
+        found["recall_gains"] = recall_gains(pairs, [turned(budget, run.seed) for run, _ in pairs])
+    complete = len(pairs) == len(protocol.worlds) * len(protocol.seeds)
+    p = permutation_p(gains, protocol.permutations, seed) if complete else None
+    detectable = _detectable(gains, protocol)
+    return {**found, "detectable_gain": detectable, **world_spread(gains), "p_value": p, "p_adjusted": None}
+
+
+def _level(runs: Sequence[RunScore], protocol: Protocol, arm: str, budget: Budget, seed: int) -> dict[str, Any]:
+    own: list[Runs] = [(run,) for run in runs if (run.arm, run.budget) == (arm, budget)]
+    own.sort(key=lambda each: (each[0].world, each[0].seed))
+    found = {"arm": arm, "budget": budget, "runs": len(own), **_summary("macro_f1", own, protocol, seed)}
+    return {**found, "accuracy": mean_over_worlds(scores_by_world(own, "accuracy"))}
 
 
 def _detectable(gains: Mapping[int, Sequence[float]], protocol: Protocol) -> float | None:

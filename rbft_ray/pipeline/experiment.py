@@ -16,7 +16,7 @@ import numpy as np
 
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
-from rbft_ray.core.experiment import Budget, Protocol, RunScore, compare_arms, protocol_sha, turned
+from rbft_ray.core.experiment import Answer, Budget, Protocol, RunScore, compare_arms, protocol_sha, turned
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
@@ -32,6 +32,7 @@ from rbft_ray.runtime.session import ray_session
 from rbft_ray.stages import rationalize
 
 PLACE = ("storage", "ray")  # sections that say where an experiment runs
+ANSWER_COLUMNS: Mapping[Answer, str] = {"label": "predicted", "reasoned": "reasoned"}  # of PREDICTIONS
 RUNS_FILE, RESULTS_FILE, CURVES_FILE = "runs.jsonl", "results.json", "curves.svg"
 
 
@@ -203,33 +204,39 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
                 of = f"world {world}, {budget_words(run.budget)} per class, seed {run.seed}, {run.arm}"
                 console.print(f"run {len(done) + 1} of {total}: {of}")
                 run_steps(root, plan.steps, cluster)
-                done[run] = _score(run, plan, root)
-                _append(folder, run, plan, root, done[run])
-    results = compare_arms(list(done.values()), protocol)
+                done[run] = _scores(run, plan, root)
+                _append(folder, run, plan, done[run])
+    results = compare_arms([score for scores in done.values() for score in scores], protocol)
     storage.write_json(storage.join(folder, RESULTS_FILE), results)
     storage.write_bytes(storage.join(folder, CURVES_FILE), learning_curves(results).encode())
     print_results(results)
     return results
 
 
-def _score(run: Run, plan: Plan, root: str) -> RunScore:
-    """The run's answers to the test clips, in the order of their ids."""
+def _scores(run: Run, plan: Plan, root: str) -> list[RunScore]:
+    """The run's answers to the test clips, in the order of their ids: those of each way in which it answered."""
     uri = storage.join(step_dir(root, plan.steps[-1]), PREDICTIONS_FILE)
-    column = "reasoned" if plan.config.evaluate.reason_then_label else "predicted"
-    rows = storage.read_table(uri, PREDICTIONS, ["id", "label", "split", "group", column]).to_pylist()
+    answers = {
+        answer: column
+        for answer, column in ANSWER_COLUMNS.items()
+        if answer == "label" or plan.config.evaluate.reason_then_label
+    }
+    rows = storage.read_table(uri, PREDICTIONS, ["id", "label", "split", "group", *answers.values()]).to_pylist()
     tested = sorted((row for row in rows if row["split"] == "test"), key=lambda row: row["id"])
     place = {label: index for index, label in enumerate(plan.task.labels)}
-    gold = np.array([place[row["label"]] for row in tested])
-    predicted = np.array([place.get(row[column], -1) for row in tested])
-    return RunScore(*run, gold, predicted, [row["group"] for row in tested])
+    gold, groups = np.array([place[row["label"]] for row in tested]), [row["group"] for row in tested]
+    return [
+        RunScore(*run, gold, np.array([place.get(row[column], -1) for row in tested]), groups, answer)
+        for answer, column in answers.items()
+    ]
 
 
-def _append(folder: str, run: Run, plan: Plan, root: str, score: RunScore) -> None:
+def _append(folder: str, run: Run, plan: Plan, scores: Sequence[RunScore]) -> None:
     row = {
         **run._asdict(),
-        "gold": score.gold.tolist(),
-        "predicted": score.predicted.tolist(),
-        "groups": score.groups,
+        "gold": scores[0].gold.tolist(),
+        "answers": {score.answer: score.predicted.tolist() for score in scores},
+        "groups": scores[0].groups,
         "steps": [step.directory for step in plan.steps],
     }
     uri = storage.join(folder, RUNS_FILE)
@@ -237,7 +244,7 @@ def _append(folder: str, run: Run, plan: Plan, root: str, score: RunScore) -> No
     storage.write_bytes(uri, before + (json.dumps(row) + "\n").encode())
 
 
-def read_runs(folder: str) -> dict[Run, RunScore]:
+def read_runs(folder: str) -> dict[Run, list[RunScore]]:
     """The finished runs of an experiment's directory."""
     uri = storage.join(folder, RUNS_FILE)
     lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
@@ -245,5 +252,8 @@ def read_runs(folder: str) -> dict[Run, RunScore]:
     for row in map(json.loads, lines):
         budget = row["budget"] if isinstance(row["budget"], int) else tuple(row["budget"])
         run = Run(row["world"], budget, row["seed"], row["arm"])
-        found[run] = RunScore(*run, np.array(row["gold"]), np.array(row["predicted"]), row["groups"])
+        found[run] = [
+            RunScore(*run, np.array(row["gold"]), np.array(predicted), row["groups"], answer)
+            for answer, predicted in row["answers"].items()
+        ]
     return found

@@ -106,6 +106,8 @@ def test_the_sha_depends_on_every_value_and_not_on_the_order_of_keys() -> None:
     [
         ({"comparisons": [["rb_ft", "sft"]]}, "are not two of the arms"),
         ({"comparisons": [["rb_ft", "rb_ft"]]}, "are not two of the arms"),
+        ({"comparisons": [["rb_ft", "direct", "reasoned"]]}, "runs reason where the protocol has `answer: reasoned`"),
+        ({"comparisons": [["rb_ft", "direct", "aloud"]]}, "Input should be 'label' or 'reasoned'"),
         ({"worlds": [7, 7]}, "worlds: a value is there twice"),
         ({"seeds": [0, 0]}, "seeds: a value is there twice"),
         ({"budgets": [4, 4]}, "budgets: a value is there twice"),
@@ -377,6 +379,25 @@ def test_a_whole_experiment_is_compared() -> None:
     assert direct["ci95"][0] < direct["macro_f1"] < direct["ci95"][1]
 
 
+def test_both_answers_of_a_run_are_compared_as_one_family() -> None:
+    plan = protocol(answer="reasoned", comparisons=[["rb_ft", "direct"], ["rb_ft", "direct", "label"]])
+    bare = experiment_runs(plan)
+    reasoned = [run._replace(predicted=GOLD, answer="reasoned") for run in bare]
+    found = compare_arms([*bare, *reasoned], plan)
+    alone = compare_arms(bare, protocol(comparisons=[["rb_ft", "direct"]]))
+    answers_and_gains = [(each["answer"], each["gain_macro_f1"]) for each in found["comparisons"]]
+    assert answers_and_gains == [("reasoned", 0), ("reasoned", 0)] + [
+        ("label", each["gain_macro_f1"]) for each in alone["comparisons"]
+    ]
+    family = [each for each in found["comparisons"] if each["budget"] == 4]
+    assert [each["p_adjusted"] for each in family] == holm([1, alone["comparisons"][0]["p_value"]])
+    assert [(row["answer"], row["arm"]) for row in found["arms"][::2]] == list(
+        product(("reasoned", "label"), plan.arms)
+    )
+    assert [row for row in found["arms"] if row["answer"] == "label"] == alone["arms"]
+    assert len(compare_arms(bare, plan)["missing"]) == len(bare)
+
+
 @pytest.mark.parametrize("permutations", [64, 63])
 def test_equal_runs_gain_nothing(permutations: int) -> None:
     plan = protocol(arms=["a", "b"], comparisons=[["a", "b"]], budgets=[4], permutations=permutations)
@@ -407,7 +428,7 @@ def test_missing_runs_are_named_and_leave_no_p() -> None:
     assert nothing["comparisons"][0] == {
         **{"arm": "rb_ft", "baseline": "direct", "budget": 4, "pairs": 0, "gain_macro_f1": None},
         **{"ci95": [None, None], "gain_by_world": {}, "world_sd": None, "ci95_worlds": [None, None]},
-        **{"p_value": None, "p_adjusted": None, "detectable_gain": None},
+        **{"p_value": None, "p_adjusted": None, "detectable_gain": None, "answer": "label"},
     }
     assert nothing["arms"][0]["macro_f1"] is nothing["arms"][0]["accuracy"] is None
 

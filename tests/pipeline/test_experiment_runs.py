@@ -119,40 +119,46 @@ def test_finished_runs_are_read_back(tmp_path):
         "seed": 1,
         "arm": "direct_sft",
         "gold": [0, 1],
-        "predicted": [1, -1],
+        "answers": {"label": [1, -1], "reasoned": [0, 1]},
         "groups": ["a", None],
     }
     (tmp_path / RUNS_FILE).write_text(json.dumps(row) + "\n")
-    ((run, score),) = read_runs(str(tmp_path)).items()
-    assert run == Run(0, 4, 1, "direct_sft") and isinstance(score, RunScore)
-    np.testing.assert_array_equal(score.predicted, [1, -1])
+    ((run, scores),) = read_runs(str(tmp_path)).items()
+    assert run == Run(0, 4, 1, "direct_sft") and all(isinstance(score, RunScore) for score in scores)
+    assert [(score.answer, score.predicted.tolist()) for score in scores] == [("label", [1, -1]), ("reasoned", [0, 1])]
+    np.testing.assert_array_equal(scores[1].gold, [0, 1])
     assert read_runs(str(tmp_path / "nothing")) == {}
 
 
 def test_the_table_has_every_figure_in_its_column_and_fits_80(capsys, monkeypatch):
-    arm = {"arm": "rb_ft_gated", "budget": 16, "macro_f1": None, "ci95": [None, None]}
+    arm = {"arm": "rb_ft_gated", "budget": 16, "macro_f1": None, "ci95": [None, None], "answer": "label"}
     row = {"arm": "rb_ft_gated", "baseline": "direct_sft_same_steps", "budget": 8, "gain_macro_f1": -0.01}
+    row |= {"answer": "label"}
     row |= {"ci95": [-0.02, 0.03], "ci95_worlds": [-0.06, -0.07], "p_value": 0.04, "p_adjusted": None}
     row |= {"detectable_gain": 0.05}
     monkeypatch.setenv("COLUMNS", "80")
-    print_results({"arms": [arm], "comparisons": [row], "n_pairs": 4, "n_test": 8})
+    reasoned = arm | {"answer": "reasoned", "macro_f1": 0.5, "ci95": [0.4, 0.6]}
+    print_results({"arms": [arm, reasoned], "comparisons": [row], "n_pairs": 4, "n_test": 8})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     found = [line.split() for line in lines]
-    assert ["rb_ft_gated", "16", "–"] in found
+    assert ["rb_ft_gated", "16", "–"] in found and ["rb_ft_gated", "16", "0.500", "0.400", "to", "0.600"] in found
     assert ["rb_ft_gated", "8", "-0.010", "-0.020", "to", "0.030", "0.040", "0.050"] in found
     assert ["-", "direct_sft_same_steps", "(-0.060", "to", "-0.070)", "(–)"] in found
 
 
 def test_learning_curves_show_every_arm_with_even_budgets():
     rows = [
-        {"arm": arm, "budget": budget, "macro_f1": 0.5, "ci95": [0.4, 0.6]}
+        {"arm": arm, "budget": budget, "macro_f1": 0.5, "ci95": [0.4, 0.6], "answer": answer}
+        for answer in ("label", "reasoned")
         for arm in ("direct_sft", "rb_ft_gated")
         for budget in (4, 16, [9, 3])
     ]
     found = ElementTree.fromstring(learning_curves({"arms": rows, "protocol_sha": "0"}))
     said = ["".join(text.itertext()) for text in found.iter("{http://www.w3.org/2000/svg}text")]
     assert {"direct_sft", "rb_ft_gated", "4", "16", "training clips per class"} <= set(said)
+    assert {"bare label", "answer after a rationale"} <= set(said) and said.count("direct_sft") == 1
+    ElementTree.fromstring(learning_curves({"arms": [], "protocol_sha": "0"}))
 
 
 def test_each_label_is_rare_under_some_seed_of_an_uneven_budget(tmp_path):
