@@ -1,6 +1,7 @@
 """An experiment's runs: what they share, and what sets an arm apart."""
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,6 +23,7 @@ from rbft_ray.pipeline.experiment import (
 from rbft_ray.pipeline.reporting.gains import learning_curves, print_results
 from rbft_ray.pipeline.settings import dump_config
 
+PROTOCOLS = Path(__file__).parents[2] / "jobs" / "protocols"
 PROTOCOL = """
 name: small
 worlds: [0, 1]
@@ -110,6 +112,18 @@ def test_what_is_set_is_under_the_protocols_hash(tmp_path, protocol):
     assert len(set(shas)) == 3
     with pytest.raises(ConfigError, match="rationalise"):
         run_config(read_protocol(source, ["rationalise.candidates=4"]), Run(0, 4, 0, "direct_sft"))
+
+
+@pytest.mark.parametrize("source", sorted(PROTOCOLS.glob("*.yaml")), ids=lambda source: source.stem)
+def test_committed_protocols_are_sound_and_committed_results_are_theirs(source):
+    protocol = read_protocol(str(source))
+    for run in runs_of(protocol):
+        run_config(protocol, run)
+    labels = read_protocol(str(source), [f"name={protocol.name}-labels", "answer=label"])
+    for name, made in {source.stem: protocol, f"{source.stem}-labels": labels}.items():
+        results = PROTOCOLS.parents[1] / "docs" / "results" / f"{name}.json"
+        if results.exists():
+            assert json.loads(results.read_text())["protocol_sha"] == protocol_sha(made)
 
 
 def test_finished_runs_are_read_back(tmp_path):
