@@ -49,11 +49,15 @@ class Protocol(Section):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name}: a value is there twice in {list(values)}")
-        for pair in self.comparisons:
-            if pair[0] == pair[1] or not set(pair[:2]) <= set(self.arms):
-                raise ValueError(f"comparisons: {list(pair[:2])} are not two of the arms {list(self.arms)}")
-            if "reasoned" in pair[2:] and self.answer != "reasoned":
-                raise ValueError(f"comparisons: {list(pair)}: runs reason where the protocol has `answer: reasoned`")
+        for arm, baseline, answer in self.compared():
+            if arm == baseline or not {arm, baseline} <= set(self.arms):
+                raise ValueError(f"comparisons: {[arm, baseline]} are not two of the arms {list(self.arms)}")
+            if answer == "reasoned" != self.answer:
+                raise ValueError(
+                    f"comparisons: {[arm, baseline, answer]}: runs reason where the protocol has `answer: reasoned`"
+                )
+        if len(set(self.compared())) != len(self.comparisons):
+            raise ValueError(f"comparisons: one is there twice, with its answer and without, in {self.compared()}")
         if max(budget if isinstance(budget, int) else max(budget) for budget in self.budgets) > self.pool_per_class:
             raise ValueError(f"pool_per_class: {self.pool_per_class} clips are fewer than a budget asks for")
         if not set(self.hypotheses) <= set(self.budgets):

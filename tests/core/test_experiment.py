@@ -107,6 +107,7 @@ def test_the_sha_depends_on_every_value_and_not_on_the_order_of_keys() -> None:
         ({"comparisons": [["rb_ft", "sft"]]}, "are not two of the arms"),
         ({"comparisons": [["rb_ft", "rb_ft"]]}, "are not two of the arms"),
         ({"comparisons": [["rb_ft", "direct", "reasoned"]]}, "runs reason where the protocol has `answer: reasoned`"),
+        ({"comparisons": [["rb_ft", "direct"], ["rb_ft", "direct", "label"]]}, "one is there twice"),
         ({"comparisons": [["rb_ft", "direct", "aloud"]]}, "Input should be 'label' or 'reasoned'"),
         ({"worlds": [7, 7]}, "worlds: a value is there twice"),
         ({"seeds": [0, 0]}, "seeds: a value is there twice"),
