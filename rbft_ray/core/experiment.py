@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from pydantic import Field, JsonValue, PositiveInt, model_validator
 
-from rbft_ray.core.bootstrap import group_indices, interval, resampled_sums
+from rbft_ray.core.bootstrap import interval, resampled_sums
 from rbft_ray.core.gains import detectable_effect, holm, mean_over_worlds, permutation_p, world_spread
 from rbft_ray.core.metrics import class_columns, class_counts, class_scores, overall_scores
 from rbft_ray.core.section import Section
@@ -87,7 +87,7 @@ class RunScore(NamedTuple):
     """The answers of one run to its N test clips.
 
     gold: (N,) int, labels from 0 on, each with a clip; predicted: (N,) int, -1 is no valid answer, an error.
-    groups: N names (camera, source video) as for `group_indices`; clips of a group are resampled together.
+    groups: (N,) int of `group_indices` (camera, source video); clips of a group are resampled together.
     answer: how it answered; a run that reasons has a score for either answer.
     """
 
@@ -97,7 +97,7 @@ class RunScore(NamedTuple):
     arm: str
     gold: np.ndarray
     predicted: np.ndarray
-    groups: Sequence[str | None] | None = None
+    groups: np.ndarray
     answer: Answer = "label"
 
 
@@ -171,8 +171,7 @@ def _resampled_world(runs: Sequence[Runs], rng: np.random.Generator, resamples: 
     """The world's mean over resampled seeds and clips: (resamples,)."""
     values, clips_seed = [], int(rng.integers(2**32))  # test sets of equal size get the same draws
     for each in runs:
-        groups = group_indices(each[0].groups, len(each[0].gold))
-        sums = resampled_sums([_columns(run) for run in each], groups, clips_seed, resamples)
+        sums = resampled_sums([_columns(run) for run in each], each[0].groups, clips_seed, resamples)
         scores = [overall_scores(class_counts(of_run))["macro_f1"] for of_run in sums]
         values.append(scores[0] - sum(scores[1:]))
     seeds = rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=resamples)

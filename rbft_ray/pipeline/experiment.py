@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rbft_ray.core.bootstrap import group_indices
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
 from rbft_ray.core.experiment import Answer, Budget, Protocol, RunScore, compare_arms, protocol_sha, turned
@@ -224,7 +225,8 @@ def _scores(run: Run, plan: Plan, root: str) -> list[RunScore]:
     rows = storage.read_table(uri, PREDICTIONS, ["id", "label", "split", "group", *answers.values()]).to_pylist()
     tested = sorted((row for row in rows if row["split"] == "test"), key=lambda row: row["id"])
     place = {label: index for index, label in enumerate(plan.task.labels)}
-    gold, groups = np.array([place[row["label"]] for row in tested]), [row["group"] for row in tested]
+    gold = np.array([place[row["label"]] for row in tested])
+    groups = group_indices([row["group"] for row in tested], len(tested))
     return [
         RunScore(*run, gold, np.array([place.get(row[column], -1) for row in tested]), groups, answer)
         for answer, column in answers.items()
@@ -236,12 +238,12 @@ def _append(folder: str, run: Run, plan: Plan, scores: Sequence[RunScore]) -> No
         **run._asdict(),
         "gold": scores[0].gold.tolist(),
         "answers": {score.answer: score.predicted.tolist() for score in scores},
-        "groups": scores[0].groups,
+        "groups": scores[0].groups.tolist(),
         "steps": [step.directory for step in plan.steps],
     }
     uri = storage.join(folder, RUNS_FILE)
     before = storage.read_bytes(uri) if storage.exists(uri) else b""
-    storage.write_bytes(uri, before + (json.dumps(row) + "\n").encode())
+    storage.write_bytes(uri, before + (json.dumps(row, separators=(",", ":")) + "\n").encode())
 
 
 def read_runs(folder: str) -> dict[Run, list[RunScore]]:
@@ -253,7 +255,7 @@ def read_runs(folder: str) -> dict[Run, list[RunScore]]:
         budget = row["budget"] if isinstance(row["budget"], int) else tuple(row["budget"])
         run = Run(row["world"], budget, row["seed"], row["arm"])
         found[run] = [
-            RunScore(*run, np.array(row["gold"]), np.array(predicted), row["groups"], answer)
+            RunScore(*run, np.array(row["gold"]), np.array(predicted), np.array(row["groups"]), answer)
             for answer, predicted in row["answers"].items()
         ]
     return found

@@ -51,13 +51,13 @@ def answers(rng: np.random.Generator, chance: float, gold: np.ndarray = GOLD) ->
 
 
 def run_of(world: int, seed: int, arm: str, predicted: np.ndarray, gold: np.ndarray = GOLD) -> RunScore:
-    return RunScore(world, 4, seed, arm, gold, predicted)
+    return RunScore(world, 4, seed, arm, gold, predicted, np.arange(len(gold)))
 
 
 def experiment_runs(plan: Protocol) -> list[RunScore]:
     rng = np.random.default_rng(1)
     places = product(plan.worlds, plan.budgets, plan.seeds, plan.arms)
-    return [RunScore(*place, GOLD, answers(rng, CHANCES[place[-1]])) for place in places]
+    return [RunScore(*place, GOLD, answers(rng, CHANCES[place[-1]]), np.arange(len(GOLD))) for place in places]
 
 
 def simulated_pairs(
@@ -262,9 +262,11 @@ def test_seeds_share_the_clips_of_their_world_and_groups_stay_together() -> None
     pair = simulated_pairs(3, 0.1, worlds=1, seeds=1)[0]
     four = [tuple(run._replace(seed=seed) for run in pair) for seed in range(4)]
     assert bootstrap_means(four, 3000).std() == pytest.approx(bootstrap_means([pair], 3000).std(), rel=0.1)
-    doubled = RunScore(0, 4, 0, "a", np.repeat(GOLD, 4), np.repeat(pair[0].predicted, 4))
-    names = [str(i // 4) for i in range(4 * len(GOLD))]
-    apart, together = (bootstrap_means([(run,)], 3000).std() for run in (doubled, doubled._replace(groups=names)))
+    numbers = np.arange(4 * len(GOLD))
+    doubled = RunScore(0, 4, 0, "a", np.repeat(GOLD, 4), np.repeat(pair[0].predicted, 4), numbers)
+    apart, together = (
+        bootstrap_means([(run,)], 3000).std() for run in (doubled, doubled._replace(groups=numbers // 4))
+    )
     assert together / apart == pytest.approx(2, rel=0.1)
 
 

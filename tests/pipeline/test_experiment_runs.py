@@ -135,13 +135,14 @@ def test_finished_runs_are_read_back(tmp_path):
         "arm": "direct_sft",
         "gold": [0, 1],
         "answers": {"label": [1, -1], "reasoned": [0, 1]},
-        "groups": ["a", None],
+        "groups": [0, 1],
     }
     (tmp_path / RUNS_FILE).write_text(json.dumps(row) + "\n")
     ((run, scores),) = read_runs(str(tmp_path)).items()
     assert run == Run(0, 4, 1, "direct_sft") and all(isinstance(score, RunScore) for score in scores)
     assert [(score.answer, score.predicted.tolist()) for score in scores] == [("label", [1, -1]), ("reasoned", [0, 1])]
     np.testing.assert_array_equal(scores[1].gold, [0, 1])
+    np.testing.assert_array_equal(scores[1].groups, [0, 1])
     assert read_runs(str(tmp_path / "nothing")) == {}
 
 
