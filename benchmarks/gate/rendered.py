@@ -12,7 +12,13 @@ from rbft_ray.demo.language import NUM_CAPTION_STYLES, caption, comparison
 from rbft_ray.demo.scenes import ACTIONS, Scene
 
 HARD_KINDS = ("innocent", "repeated", "long", "short", "exclude", "quoted", "numbers", "negated")
-SEEDS = {"dev": range(0, 5), "dev2": range(5, 10), "dev3": range(10, 15), "dev4": range(15, 20), "frozen": range(20, 25)}
+SEEDS = {
+    "dev": range(0, 5),
+    "dev2": range(5, 10),
+    "dev3": range(10, 15),
+    "dev4": range(15, 20),
+    "frozen": range(20, 25),
+}
 
 
 def facts(rng: np.random.Generator, scene: Scene) -> dict[str, str]:

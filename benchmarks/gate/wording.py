@@ -12,7 +12,13 @@ import yaml
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
 HALVES = ("dev", "dev2", "dev3", "dev4", "frozen")
-KEYS = {"dev": "dev", "dev2": "frozen", "dev3": "frozen 2", "dev4": "frozen 3", "frozen": "frozen 4"}  # of the draws: a half keeps its own
+KEYS = {
+    "dev": "dev",
+    "dev2": "frozen",
+    "dev3": "frozen 2",
+    "dev4": "frozen 3",
+    "frozen": "frozen 4",
+}  # of the draws: a half keeps its own
 MARKS = {  # of the lines of a list
     "dev": ("", "- ", "{}. "),
     "dev2": ("", "* ", "{}) "),

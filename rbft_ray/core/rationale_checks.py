@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rbft_ray.core.prompts import Task
+from rbft_ray.core.rationale_comparison import false_comparison
 from rbft_ray.core.rationale_evidence import (
     MIN_OWN_STEMS,
     MIN_OWN_WORDS,
@@ -99,7 +100,7 @@ def _meaning_fault(
     reasoning: str, gold_label: str, labels: Sequence[str], known: Knowledge
 ) -> tuple[Reason, str] | None:
     quoted = quoted_definitions(reasoning, known.definitions) if known.english else {}
-    if known.english and (found := _stance_fault(reasoning, gold_label, labels, quoted)):
+    if known.english and (found := _stance_fault(reasoning, gold_label, labels, quoted) or false_comparison(reasoning)):
         return Reason.CONTRADICTION, found
     if known.definitions.get(gold_label):
         own = own_stems(reasoning, labels, known.definitions)

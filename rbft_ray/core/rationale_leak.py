@@ -2,13 +2,13 @@
 
 Rules are composed of word classes (what a label is called, who may give it, words of giving and of knowing) within a sentence, with
 function words between them; they are no list of sentences. Labels and tags of things in the picture are taken out first. Where
-no rule holds, the sentence is compared with examples (`rationale_leak_examples`).
+no rule holds, the sentence is compared with examples (`rationale_examples`).
 """
 
 import re
 from functools import lru_cache
 
-from rbft_ray.core.rationale_leak_examples import CLASS_PLACE, THRESHOLD, leak_probability
+from rbft_ray.core.rationale_examples import CLASS_PLACE, resemblance
 from rbft_ray.core.rationale_leak_words import (
     ADJECTIVE,
     AHEAD,
@@ -35,6 +35,8 @@ from rbft_ray.core.rationale_leak_words import (
     TRIGGER,
 )
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, unquoted
+
+LIKELY = 0.6  # of sentences left out of the fit 0.75 of the leaks lie above, and 0.02 of the sound ones
 
 _ALWAYS = (
     r"\bground[- ]truths?\b|\bannotat(?:or|ion|er|ed)s?\b|\bmeta ?-?data\b|\bdata ?sets?\b|\blabell?ers?\b|"
@@ -223,8 +225,8 @@ _FITS = (
     r"designation) (?:\w+ ){0,3}?(?:of|to|for|on|with) "
     r"(?:the|this) (?:video|clip|recording|footage|file)\b(?! (?:is|can|must|should|could|would))",
     rf"\b(?:the|this|that|a|its) (?!{BEST} )(?:\w+ )?(?:label|tag)(?: of| is| was|,| reads|"
-    rf" says)? (?:\w+ )?{LABEL}\b",
-    rf"\b(?:the|this|its) (?:class )?(?:label|tag|designation) (?:\w+ )?(?:{SAYS})\b",
+    rf" says)? (?:\w+ )?{LABEL}\b(?! (?:describes|fits|applies|suits|captures|covers|names)\b)",
+    rf"\b(?:the|this|its) (?:class )?(?:label|tag|designation) (?!{LABEL} (?:describes|names)\b)(?:\w+ )?(?:{SAYS})\b",
     r"\b(?:gives?|gave|giving|reveal\w*|disclos\w+|betray\w*|leak\w*|divulg\w+) (?:away )?(?:us |me )?(?:the|"
     r"its) (?:\w+ )?(?:answer|label|"
     r"class|category|solution)\b",
@@ -289,5 +291,5 @@ def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
             if any(rule.search(plain) for rule in _rules()):
                 return sentence
             doubtful.append((sentence, _names(labels).sub(CLASS_PLACE, sentence)))
-    probability, sentence = max(((leak_probability(read), said) for said, read in doubtful), default=(0.0, ""))
-    return sentence if probability > THRESHOLD else None
+    probability, sentence = max(((resemblance("leak", read)[True], said) for said, read in doubtful), default=(0.0, ""))
+    return sentence if probability > LIKELY else None

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from rbft_ray.core import rationale_examples
 from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.prompts import (
     Task,
@@ -26,7 +27,6 @@ from rbft_ray.core.prompts import (
     rationale_text,
 )
 from rbft_ray.core.rationale_checks import Knowledge, check_rationale
-from rbft_ray.core.rationale_leak_examples import classifier as leak_classifier
 from rbft_ray.core.rationale_selection import JUDGES, select
 from rbft_ray.core.rationale_support import closing_scores, verdict
 from rbft_ray.core.resources import Needs
@@ -164,7 +164,7 @@ def _reject(clip: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, str]:
 def _make_worker(
     base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int, knowledge: Knowledge
 ) -> BlockWorker:
-    leak_classifier()  # fitted before the engine wants the cores
+    rationale_examples.fit_all()  # before the engine wants the cores
     engine = rationale_engine(base, model, config, seed, rationale_form(task.labels))
     return lambda clips: rationalize_block(clips, engine, task, config, seed, knowledge)
 

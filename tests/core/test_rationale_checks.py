@@ -237,7 +237,7 @@ def test_a_task_in_another_language_is_not_checked_for_english() -> None:
         ("I rule out abnormal because nothing is taken.", set(), {"abnormal"}),
         ("A normal visit would look different.", set(), {"normal"}),
         ("It looks abnormal at first.", set(), set()),
-        ("It would be normal otherwise.", set(), set()),
+        ("It would be normal otherwise.", set(), {"normal"}),
         ("I would call it normal.", {"normal"}, set()),
     ],
 )
