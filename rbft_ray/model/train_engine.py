@@ -6,6 +6,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
+from deepspeed.runtime.zero.partition_parameters import InsertPostInitMethodToModuleSubClasses
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
@@ -73,6 +74,14 @@ class TrainEngine:
     def __call__(self, **inputs: Any) -> Any:
         """The model's forward pass."""
         return self._deepspeed(**inputs)
+
+    def close(self) -> None:
+        """Gives torch its own `linear` back. ZeRO-3 replaces it for as long as the process lives, by one that rounds otherwise on
+        some CPUs: what a kept worker group does next would depend on what it did before.
+        """
+        torch.nn.functional.linear = getattr(
+            InsertPostInitMethodToModuleSubClasses, "linear_bk", torch.nn.functional.linear
+        )
 
     def save(self, folder: str | None, extra: Mapping[str, Any]) -> None:
         """Writes a checkpoint. Every worker calls it, as they gather the tensors together; all but one have no `folder`."""

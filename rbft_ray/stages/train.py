@@ -160,6 +160,7 @@ def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             if not todo:
                 break
         kept_step = _export_best(job, store) if store and not failure else None
+    engine.close()
 
     speed = {"start_up_sec": start_up_sec, **meter.summary()}
     return {**dataclasses.asdict(progress), "kept_step": kept_step, "failure": failure, "speed": speed}

@@ -27,8 +27,9 @@ from rbft_ray.io.clips import read_frames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import answer_tokens, encode_prompts, load
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_parts
-from rbft_ray.runtime.kept_group import kept_groups, make_room
+from rbft_ray.runtime.kept_group import kept_groups, make_room, on_kept_group
 from rbft_ray.runtime.session import ray_session
+from rbft_ray.runtime.worker_group import WorkerContext
 from rbft_ray.stages.train import ADAPTER_DIR, LOG_FILE, MODEL_DIR, TRACKING_DIR, TrainJob, train
 
 pytestmark = pytest.mark.ray
@@ -89,11 +90,15 @@ def test_training_learns_and_writes_plain_weights(ray_cluster, clips, base_dir, 
 
 
 def test_a_training_in_a_kept_group_is_that_of_a_fresh_one(ray_cluster, clips, base_dir, tmp_path):
+    def tell_linear(_job: None, context: WorkerContext) -> None:
+        context.post(torch.nn.functional.linear.__name__)
+
     make_room(Needs(2))  # ends the group of another test
     with kept_groups():
         for number, zero_stage in enumerate((0, 3, 0)):
             deepspeed = DeepSpeedConfig(zero_stage=zero_stage)
             train(make_job(clips, base_dir, tmp_path / str(number), deepspeed=deepspeed), GROUP)
+            assert list(on_kept_group(GROUP, tell_linear, None)) == ["linear"] * 2  # not that of ZeRO-3
     first, sharded, last = (training_log(tmp_path / str(number))["losses"] for number in range(3))
     np.testing.assert_allclose(sharded, first, atol=1e-4)
     assert last == first
