@@ -49,8 +49,9 @@ def test_a_kept_group_takes_one_training_after_the_other_until_its_places_are_ne
         first, second = (fitted(tmp_path, number, two) for number in (1, 2))
         assert first["told"] == [1, 1] and second["told"] == [2, 2]
         assert first["pids"] == second["pids"] and len(set(first["pids"])) == 2
+        workers = [psutil.Process(pid) for pid in first["pids"]]
         make_room(Needs(1))  # does not fit beside two workers on two CPUs
-        assert not any(psutil.pid_exists(pid) for pid in first["pids"])
+        assert not psutil.wait_procs(workers, timeout=60)[1]
         alone = fitted(tmp_path, 3, one, max_failures=0)
         make_room(Needs(1))  # fits
         assert fitted(tmp_path, 4, one, max_failures=0)["pids"] == alone["pids"]
