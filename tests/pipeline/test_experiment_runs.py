@@ -127,6 +127,15 @@ def test_committed_protocols_are_sound_and_committed_results_are_theirs(source):
             assert json.loads(results.read_text())["protocol_sha"] == made
 
 
+def test_committed_runs_are_those_of_a_committed_protocol():
+    protocols = map(read_protocol, map(str, PROTOCOLS.glob("*.yaml")))
+    planned = {f"{each.name}-{protocol_sha(each)[:12]}": set(runs_of(each)) for each in protocols}
+    for file in (PROTOCOLS.parents[1] / "docs" / "results").glob(f"*/{RUNS_FILE}"):
+        done = read_runs(str(file.parent))
+        assert set(done) <= planned[file.parent.name]
+        assert all(len(score.gold) == len(score.predicted) for scores in done.values() for score in scores)
+
+
 def test_finished_runs_are_read_back(tmp_path):
     row = {
         "world": 0,
