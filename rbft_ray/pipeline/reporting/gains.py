@@ -18,26 +18,34 @@ def print_results(results: Mapping[str, Any]) -> None:
     """The arms and the comparisons of each answer as tables of at most 80 columns."""
     size = f"{results['n_pairs']} pairs, {results['n_test']} test clips"
     for answer in dict.fromkeys(row["answer"] for row in results["arms"]):
-        title = f"macro-F1 of the {ANSWERS[answer]}, mean over worlds and seeds"
-        arms = _table(title, ["arm", "clips", "macro-F1", "95 %"])
-        for row in of_answer(results["arms"], answer):
-            arms.add_row(row["arm"], budget_words(row["budget"]), number(row["macro_f1"]), span(row["ci95"]))
-        console.print(arms)
-        compared = _table(f"gain in it ({size})", ["arm, baseline", "clips", *GAIN_COLUMNS])
-        for row in of_answer(results["comparisons"], answer):
-            compared.add_row(
-                f"{row['arm']}\n- {row['baseline']}",
-                budget_words(row["budget"]),
-                number(row["gain_macro_f1"]),
-                f"{span(row['ci95'])}\n({span(row['ci95_worlds']) or number(None)})",
-                f"{number(row['p_value'])}\n({number(row['p_adjusted'])})",
-                number(row["detectable_gain"]),
-            )
-        if compared.row_count:
-            console.print(compared)
+        console.print(_levels(of_answer(results["arms"], answer), answer))
+        if compared := of_answer(results["comparisons"], answer):
+            console.print(_gains(compared, size))
     console.print(
         "clips: for training, per class; detects: the gain that so many worlds and seeds find with a power of 0.8"
     )
+
+
+def _levels(rows: Sequence[Mapping[str, Any]], answer: str) -> Table:
+    title = f"macro-F1 of the {ANSWERS[answer]}, mean over worlds and seeds"
+    table = _table(title, ["arm", "clips", "macro-F1", "95 %"])
+    for row in rows:
+        table.add_row(row["arm"], budget_words(row["budget"]), number(row["macro_f1"]), span(row["ci95"]))
+    return table
+
+
+def _gains(rows: Sequence[Mapping[str, Any]], size: str) -> Table:
+    table = _table(f"gain in it ({size})", ["arm, baseline", "clips", *GAIN_COLUMNS])
+    for row in rows:
+        table.add_row(
+            f"{row['arm']}\n- {row['baseline']}",
+            budget_words(row["budget"]),
+            number(row["gain_macro_f1"]),
+            f"{span(row['ci95'])}\n({span(row['ci95_worlds']) or number(None)})",
+            f"{number(row['p_value'])}\n({number(row['p_adjusted'])})",
+            number(row["detectable_gain"]),
+        )
+    return table
 
 
 def of_answer(rows: Sequence[Mapping[str, Any]], answer: str) -> list[Mapping[str, Any]]:
