@@ -117,30 +117,20 @@ def reasons_of(
 
 def loaded_judge(base: str) -> Judge:
     """A base VLM that reads text, by Transformers. `base`: a directory, a hub id, or `demo` for the embedded one."""
-    import torch
-
     from rbft_ray.demo import BASE_DIR
-    from rbft_ray.model.scoring import label_tokens
+    from rbft_ray.model.scoring import answer_log_probabilities, label_tokens
     from rbft_ray.model.vlm import best_device, load, render_prompt
 
     vlm = load(str(BASE_DIR) if base == "demo" else base, dtype="float32", device=best_device())
     tokenizer = vlm.processor.tokenizer
 
-    @torch.inference_mode()
     def score(asked: Sequence[Judging], closings: Sequence[str]) -> np.ndarray:
-        answers = label_tokens(vlm.processor, vlm.end_of_turn, closings)
-        out = np.zeros((len(asked), len(closings)))
-        for row, (user, begins) in enumerate(asked):
+        answers, rows = label_tokens(vlm.processor, vlm.end_of_turn, closings), []
+        for user, begins in asked:
             prompt = render_prompt(vlm.processor, user, video=False) + begins
-            ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-            tokens = [torch.tensor([*ids, *answer]) for answer in answers]
-            padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(vlm.model.device)
-            kept = padded.shape[1] - len(ids) + 1  # padding stands after all that counts, and attention is causal
-            log_probs = vlm.model(input_ids=padded, use_cache=False, logits_to_keep=kept).logits.float().log_softmax(-1)
-            for column, answer in enumerate(answers):
-                taken = log_probs[column, torch.arange(len(answer)), torch.tensor(answer)]
-                out[row, column] = float(taken.double().sum())
-        return out
+            encoded = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+            rows.append(answer_log_probabilities(vlm, encoded, answers)[0])
+        return np.array(rows).reshape(len(asked), len(closings))
 
     return score
 

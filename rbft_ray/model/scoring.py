@@ -9,7 +9,7 @@ The video and the prompt are computed once per clip. The labels' tokens then run
 prompt and the tokens before it in its label, so that labels with a common prefix share it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,15 +50,23 @@ def label_log_probabilities(
         by_length.setdefault(encoded["input_ids"].shape[1], []).append(index)
     for members in by_length.values():
         batch = collate([prompts[index] for index in members], pad_token(vlm.processor))
-        scores[members] = _score_batch(vlm, batch, len(members), answers)
+        scores[members] = answer_log_probabilities(vlm, batch, answers)
     return scores
 
 
-def _score_batch(
-    vlm: Vlm, prompts: dict[str, torch.Tensor], count: int, answers: Sequence[Sequence[int]]
+@torch.inference_mode()
+def answer_log_probabilities(
+    vlm: Vlm, prompts: Mapping[str, torch.Tensor], answers: Sequence[Sequence[int]]
 ) -> np.ndarray:
+    """Sum of the log-probabilities of every answer's tokens after every prompt: float64 (B, answers), natural logarithm.
+
+    Args:
+        prompts: `input_ids` (B, P) int64 and what else the model takes, with or without a video; equally long, not padded.
+        answers: the tokens of each, different ones.
+    """
+    count = len(prompts["input_ids"])
     device, dtype = vlm.model.device, vlm.model.dtype
-    inputs = to_device(prompts, device, dtype)
+    inputs = to_device(dict(prompts), device, dtype)
     prefill = vlm.model(**inputs, use_cache=True, logits_to_keep=1)
     first = prefill.logits[:, -1:].float().log_softmax(-1)  # (B, 1, V)
     cache, length = prefill.past_key_values, inputs["input_ids"].shape[1]
