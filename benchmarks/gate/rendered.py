@@ -17,7 +17,7 @@ SEEDS = {
     "dev2": range(5, 10),
     "dev3": range(10, 15),
     "dev4": range(15, 20),
-    "frozen": range(20, 25),
+    "dev5": range(20, 25),
 }
 
 

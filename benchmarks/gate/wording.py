@@ -11,20 +11,20 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-HALVES = ("dev", "dev2", "dev3", "dev4", "frozen")
+HALVES = ("dev", "dev2", "dev3", "dev4", "dev5")
 KEYS = {
     "dev": "dev",
     "dev2": "frozen",
     "dev3": "frozen 2",
     "dev4": "frozen 3",
-    "frozen": "frozen 4",
+    "dev5": "frozen 4",
 }  # of the draws: a half keeps its own
 MARKS = {  # of the lines of a list
     "dev": ("", "- ", "{}. "),
     "dev2": ("", "* ", "{}) "),
     "dev3": ("", "• ", "Step {}: "),
     "dev4": ("", "– ", "#{} "),
-    "frozen": ("", "— ", "({}) "),
+    "dev5": ("", "— ", "({}) "),
 }
 
 Item = TypeVar("Item")

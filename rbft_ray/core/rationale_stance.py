@@ -121,7 +121,7 @@ _DENIED = re.compile(  # a negator, and up to the name only words of calling and
 )
 _NOTHING_BUT = re.compile(
     r"\b(?:nothing (?:but|other than|else than|that is not)|none other than|not (?:only|just|merely)|no (?:other|"
-    r"less) than|other than|no doubt)\b",
+    r"less) than|other than|no doubt|no qualms|(?:can|could) (?:hardly|scarcely|not) be (?:any )?more)\b",
     re.I,
 )
 _MISSED = re.compile(  # "for a near miss, I would expect a gap"
