@@ -11,12 +11,15 @@ from rbft_ray.core.errors import ConfigError
 from rbft_ray.core.experiment import RunScore, protocol_sha
 from rbft_ray.pipeline.experiment import (
     ARMS,
+    CURVES_FILE,
+    RESULTS_FILE,
     RUNS_FILE,
     Run,
     before_training,
     read_protocol,
     read_runs,
     run_config,
+    run_experiment,
     run_plan,
     runs_of,
 )
@@ -153,6 +156,48 @@ def test_finished_runs_are_read_back(tmp_path):
     np.testing.assert_array_equal(scores[1].gold, [0, 1])
     np.testing.assert_array_equal(scores[1].groups, [0, 1])
     assert read_runs(str(tmp_path / "nothing")) == {}
+
+
+UNTRAINED = """
+name: untrained
+worlds: [3]
+seeds: [0]
+budgets: [1]
+pool_per_class: 1
+arms: [zero_shot, zero_shot_reasoned]
+comparisons: [[zero_shot_reasoned, zero_shot]]
+hypotheses: [1]
+val_per_class: 1
+test_per_class: 2
+config:
+  sampling: {num_frames: 4, max_pixels: 7056}
+  evaluate: {max_rationale_tokens: 8}
+"""
+
+
+@pytest.mark.ray
+def test_an_experiment_does_what_is_left_of_it_and_ends_with_the_same_results(ray_cluster, tmp_path, capsys):
+    source, place = tmp_path / "untrained.yaml", [f"storage={tmp_path / 'runs'}"]
+    source.write_text(UNTRAINED)
+    results = run_experiment(str(source), place)
+    sha = protocol_sha(read_protocol(str(source)))
+    assert (results["protocol_sha"], results["n_pairs"], results["n_test"], results["missing"]) == (sha, 1, 8, [])
+    (compared,) = results["comparisons"]
+    assert compared["gain_macro_f1"] == 0.0 and compared["p_value"] == 1.0  # bare labels of one and the same base
+    folder = tmp_path / "runs" / "experiments" / f"untrained-{sha[:12]}"
+    runs, whole = folder / RUNS_FILE, (folder / RUNS_FILE).read_text()
+    assert json.loads((folder / RESULTS_FILE).read_text()) == results and (folder / CURVES_FILE).exists()
+    assert [json.loads(line)["arm"] for line in whole.splitlines()] == ["zero_shot", "zero_shot_reasoned"]
+    capsys.readouterr()
+
+    runs.write_text(whole.splitlines(keepends=True)[0])
+    assert run_experiment(str(source), place) == results
+    assert runs.read_text() == whole
+    said = capsys.readouterr().out
+    assert "1 of 2 runs are done" in said and "run 2 of 2" in said and "run 1 of 2" not in said
+
+    assert run_experiment(str(source), place) == results
+    assert "2 of 2 runs are done" in capsys.readouterr().out and runs.read_text() == whole
 
 
 def test_the_table_has_every_figure_in_its_column_and_fits_80(capsys, monkeypatch):
