@@ -1,6 +1,6 @@
 """Rationales with planted faults, to measure a gate on: `python benchmarks/gate/faults.py --out DIR` writes its halves.
 
-A gate is scored once on a half that was written without sight of it; these have been, and are for tuning. Each has sentences,
+A gate is scored once on a half that was written without sight of it; the devs have been, and are for tuning. Each has sentences,
 languages and demo domains of its own.
 """
 

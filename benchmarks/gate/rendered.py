@@ -18,6 +18,7 @@ SEEDS = {
     "dev3": range(10, 15),
     "dev4": range(15, 20),
     "dev5": range(20, 25),
+    "frozen": range(25, 30),
 }
 
 

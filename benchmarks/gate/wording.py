@@ -11,13 +11,14 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-HALVES = ("dev", "dev2", "dev3", "dev4", "dev5")
+HALVES = ("dev", "dev2", "dev3", "dev4", "dev5", "frozen")
 KEYS = {
     "dev": "dev",
     "dev2": "frozen",
     "dev3": "frozen 2",
     "dev4": "frozen 3",
     "dev5": "frozen 4",
+    "frozen": "frozen 5",
 }  # of the draws: a half keeps its own
 MARKS = {  # of the lines of a list
     "dev": ("", "- ", "{}. "),
@@ -25,6 +26,7 @@ MARKS = {  # of the lines of a list
     "dev3": ("", "• ", "Step {}: "),
     "dev4": ("", "– ", "#{} "),
     "dev5": ("", "— ", "({}) "),
+    "frozen": ("", "+ ", "[{}] "),
 }
 
 Item = TypeVar("Item")
@@ -96,7 +98,7 @@ def filled(template: str, **values: str) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text, without answer lines and without the marks of lists."""
     parts = re.split(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?![a-zà-ÿ])|(?<=。)\s*|\n+", text)
-    marks = re.compile(r"^(?:[-–—*•]|#\d+|\d+[.)]|\(\w\)|Step \d+:)\s+")
+    marks = re.compile(r"^(?:[-–—*•+]|#\d+|\[\d+\]|\d+[.)]|\(\w\)|Step \d+:)\s+")
     return [clean for part in parts if (clean := marks.sub("", part.strip())) and not clean.startswith("Answer:")]
 
 
