@@ -11,15 +11,15 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-HALVES = ("dev", "dev2", "dev3", "dev4", "dev5", "frozen")
-KEYS = {
+KEYS = {  # of the draws: a half keeps its own
     "dev": "dev",
     "dev2": "frozen",
     "dev3": "frozen 2",
     "dev4": "frozen 3",
     "dev5": "frozen 4",
     "frozen": "frozen 5",
-}  # of the draws: a half keeps its own
+}
+HALVES = tuple(KEYS)
 MARKS = {  # of the lines of a list
     "dev": ("", "- ", "{}. "),
     "dev2": ("", "* ", "{}) "),

@@ -2,7 +2,7 @@
 
 import re
 
-from rbft_ray.core.rationale_words import sentences, words
+from rbft_ray.core.rationale_words import sentences, word_set, words
 
 _COMPARED = re.compile(
     r"\b(?:the|their|both|its) (?:[\w'’-]+ ){0,3}[\w'’-]+, (?P<one>[\w -]+?) and (?P<other>[\w -]+?),? (?:both |clearly |"
@@ -11,9 +11,9 @@ _COMPARED = re.compile(
     r"(?=\s*(?:[.,;:!)]|$)| (?:and|but|so|too|here)\b)",  # not "match the uniform"
     re.IGNORECASE,
 )
-_UNEQUAL = frozenset({"differ", "disagree", "diverge", "different", "unlike", "distinct"})
-_DENIED = frozenset({"not", "don't", "didn't"})
-_ARTICLES = frozenset({"a", "an", "the"})
+_UNEQUAL = word_set("differ disagree diverge different unlike distinct")
+_DENIED = word_set("not don't didn't")
+_ARTICLES = word_set("a an the")
 
 
 def false_comparison(reasoning: str) -> str | None:

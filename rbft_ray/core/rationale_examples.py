@@ -6,7 +6,7 @@ a line.
 
 import json
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
@@ -46,7 +46,7 @@ def _own_clause(sentence: str) -> str:
     return " ".join(own) or sentence.lower()
 
 
-@lru_cache(maxsize=2)
+@cache
 def classifier(bank: Bank) -> Any:
     """The fitted scikit-learn pipeline: sentences of `plain` -> probabilities of its `classes_`."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -59,13 +59,13 @@ def classifier(bank: Bank) -> Any:
     features = make_union(
         TfidfVectorizer(**words), TfidfVectorizer(preprocessor=_own_clause, **words), TfidfVectorizer(**letters)
     )
-    each = LogisticRegression(C=10, solver="liblinear")  # a tenth of the seconds that fitting all kinds at once takes
+    each = LogisticRegression(C=10, solver="liblinear")  # fits sooner than all kinds at once do
     fitted = make_pipeline(features, OneVsRestClassifier(each))
     sentences, kinds = zip(*read_examples(bank), strict=True)
     return fitted.fit([plain(sentence) for sentence in sentences], list(kinds))
 
 
 def fit_all() -> None:
-    """Fits the classifiers of all banks: a few seconds, which else the first sentences wait for."""
+    """Fits the classifiers of all banks, which else the first sentences wait for."""
     for bank in get_args(Bank):
         classifier(bank)

@@ -36,7 +36,7 @@ from rbft_ray.core.rationale_leak_words import (
 )
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, unquoted
 
-LIKELY = 0.7  # of sentences left out of the fit 0.75 of the leaks lie above, and 0.03 of the sound ones
+LIKELY = 0.7  # of sentences left out of the fit 0.75 of the leaks lie above, and 0.02 of the sound ones
 
 _ALWAYS = (
     r"\bground[- ]truths?\b|\bannotat(?:or|ion|er|ed)s?\b|\bmeta ?-?data\b|\bdata ?sets?\b|\blabell?ers?\b|"

@@ -66,7 +66,7 @@ def answer_log_probabilities(
     """
     count = len(prompts["input_ids"])
     device, dtype = vlm.model.device, vlm.model.dtype
-    inputs = to_device(dict(prompts), device, dtype)
+    inputs = to_device(prompts, device, dtype)
     prefill = vlm.model(**inputs, use_cache=True, logits_to_keep=1)
     first = prefill.logits[:, -1:].float().log_softmax(-1)  # (B, 1, V)
     cache, length = prefill.past_key_values, inputs["input_ids"].shape[1]

@@ -182,7 +182,7 @@ def answer_loss_sum(model: Any, batch: dict[str, torch.Tensor], weights: torch.T
     return losses.sum() if weights is None else losses.sum(dim=1) @ weights
 
 
-def to_device(batch: dict[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:
+def to_device(batch: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:
     """Moves tensors to `device`; floating-point ones get `dtype`."""
     return {
         name: value.to(device, dtype) if torch.is_floating_point(value) else value.to(device)
