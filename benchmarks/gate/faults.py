@@ -16,7 +16,7 @@ import numpy as np
 from english import english_domains
 from planting import FAULTS, World, finished
 from rendered import rendered_domains
-from wording import HALVES, KEYS, dealt
+from wording import HALVES, dealt
 
 FAULTY = {"english": 15, "demo": 4}  # rows of each fault per domain and half
 SOUND = {"english": 110, "demo": 29}  # plain sound rows per domain and half
@@ -46,7 +46,7 @@ def drawn(seed: int, world: World, fault: str | None, name: str, count: int, dra
     Raises:
         RuntimeError: the pools do not have so many different texts.
     """
-    rng = _rng(seed, KEYS[world.half], world.name, name)
+    rng = _rng(seed, HALVES[world.half].key, world.name, name)
     rows: dict[str, dict[str, Any]] = {}
     for label in dealt(rng, world.labels, count):
         for _ in range(_TRIES):
@@ -69,7 +69,7 @@ def domain_rows(world: World, seed: int) -> list[dict[str, Any]]:
     for fault, plant in FAULTS.items():
         rows += drawn(seed, world, fault, fault, FAULTY[size], plant)
     task = {"labels": list(world.labels), "definitions": world.definitions, "cues": world.cues}
-    order = _rng(seed, KEYS[world.half], world.name).permutation(len(rows))
+    order = _rng(seed, HALVES[world.half].key, world.name).permutation(len(rows))
     return [
         {"id": f"{world.half}-{world.name}-{i:03d}", "domain": world.name, **task, **rows[at], "half": world.half}
         for i, at in enumerate(order)

@@ -5,21 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from wording import filled, pick, pool, some
+from wording import HALVES, filled, pick, pool, some
 
 from rbft_ray.demo.grammar import Domain, compared, make_domain, scene_of_class
 from rbft_ray.demo.language import NUM_CAPTION_STYLES, caption, comparison
 from rbft_ray.demo.scenes import ACTIONS, Scene
 
 HARD_KINDS = ("innocent", "repeated", "long", "short", "exclude", "quoted", "numbers", "negated")
-SEEDS = {
-    "dev": range(0, 5),
-    "dev2": range(5, 10),
-    "dev3": range(10, 15),
-    "dev4": range(15, 20),
-    "dev5": range(20, 25),
-    "frozen": range(25, 30),
-}
 
 
 def facts(rng: np.random.Generator, scene: Scene) -> dict[str, str]:
@@ -146,4 +138,6 @@ class Rendered:
 
 def rendered_domains(half: str) -> list[Rendered]:
     """The demo domains of one half: no domain is in another half."""
-    return [Rendered(make_domain(seed), half, pool(half, "demo"), pool(half, "faults")) for seed in SEEDS[half]]
+    return [
+        Rendered(make_domain(seed), half, pool(half, "demo"), pool(half, "faults")) for seed in HALVES[half].demo_seeds
+    ]

@@ -4,29 +4,31 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import yaml
 
 HERE = Path(__file__).resolve().parent
 POOLS = HERE / "pools"
-KEYS = {  # of the draws: a half keeps its own
-    "dev": "dev",
-    "dev2": "frozen",
-    "dev3": "frozen 2",
-    "dev4": "frozen 3",
-    "dev5": "frozen 4",
-    "frozen": "frozen 5",
-}
-HALVES = tuple(KEYS)
-MARKS = {  # of the lines of a list
-    "dev": ("", "- ", "{}. "),
-    "dev2": ("", "* ", "{}) "),
-    "dev3": ("", "• ", "Step {}: "),
-    "dev4": ("", "– ", "#{} "),
-    "dev5": ("", "— ", "({}) "),
-    "frozen": ("", "+ ", "[{}] "),
+
+
+class Half(NamedTuple):
+    """key: of the draws; marks: of the lines of a list; demo_seeds: of its demo domains. Its sentences are in `pools/NAME`."""
+
+    key: str
+    marks: tuple[str, ...]
+    demo_seeds: range
+
+
+HALVES = {
+    "dev": Half("dev", ("", "- ", "{}. "), range(0, 5)),
+    "dev2": Half("frozen", ("", "* ", "{}) "), range(5, 10)),
+    "dev3": Half("frozen 2", ("", "• ", "Step {}: "), range(10, 15)),
+    "dev4": Half("frozen 3", ("", "– ", "#{} "), range(15, 20)),
+    "dev5": Half("frozen 4", ("", "— ", "({}) "), range(20, 25)),
+    "dev6": Half("frozen 5", ("", "+ ", "[{}] "), range(25, 30)),
+    "frozen": Half("frozen 6", ("", "» ", "{} - "), range(30, 35)),
 }
 
 Item = TypeVar("Item")
@@ -98,7 +100,7 @@ def filled(template: str, **values: str) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text, without answer lines and without the marks of lists."""
     parts = re.split(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?![a-zà-ÿ])|(?<=。)\s*|\n+", text)
-    marks = re.compile(r"^(?:[-–—*•+]|#\d+|\[\d+\]|\d+[.)]|\(\w\)|Step \d+:)\s+")
+    marks = re.compile(r"^(?:[-–—*•+»]|\d+ -|#\d+|\[\d+\]|\d+[.)]|\(\w\)|Step \d+:)\s+")
     return [clean for part in parts if (clean := marks.sub("", part.strip())) and not clean.startswith("Answer:")]
 
 
@@ -106,5 +108,5 @@ def laid_out(rng: np.random.Generator, units: Sequence[str], half: str) -> str:
     """The reasoning as a paragraph (mostly), or with a line for each unit. The halves mark the lines differently."""
     if len(units) == 1 or rng.random() < 0.65:
         return " ".join(units)
-    mark = pick(rng, MARKS[half])
+    mark = pick(rng, HALVES[half].marks)
     return "\n".join(mark.format(i + 1) + unit for i, unit in enumerate(units))

@@ -16,10 +16,9 @@ from rbft_ray.core.rationale_evidence import (
     unsupported,
 )
 from rbft_ray.core.rationale_form import answer_form, is_english, length_fault, other_language, parse_answer, repetition
-from rbft_ray.core.rationale_leak import leak
-from rbft_ray.core.rationale_refusal import refusal
 from rbft_ray.core.rationale_stance import stance
 from rbft_ray.core.rationale_words import spoken_label
+from rbft_ray.core.rationale_writer import leak, refusal
 from rbft_ray.core.schema import Reason
 
 __all__ = ["Knowledge", "Verdict", "check_rationale", "parse_answer", "task_knowledge"]
@@ -71,7 +70,7 @@ def check_rationale(
     form = answer_form(text, labels)
     if truncated:
         fault: tuple[Reason, str] | None = (Reason.TRUNCATED, "token limit")
-    elif known.english and (found := refusal(form.reasoning)):
+    elif known.english and (found := refusal(form.reasoning, tuple(labels))):
         fault = Reason.REFUSAL, found
     elif form.reason is not None:
         fault = form.reason, form.detail

@@ -16,6 +16,8 @@ LOOP_REPEATS = 4  # of a word group in a row; prose stops at "round and round an
 LOOP_SENTENCES = 3  # of one sentence, or of sentences with the same content words
 LOOP_SIMILAR = 4  # of sentences that are nearly the same
 SIMILAR = 0.8  # Jaccard index of content words
+OPENER_WORDS = 4  # at most, before a sentence that is there again ("yet another time, the lane is full")
+SAME_ENDING = 4  # words at least, from which on sentences that end alike are one
 MAX_LOOP_WORDS = 40
 MIN_COMPRESSION = 0.22  # compressed / raw bytes; prose of this length: 0.4 to 0.6, enumerations to 0.3
 COMPRESSION_BYTES = 500  # below it the ratio says little
@@ -35,6 +37,10 @@ _OPENERS = word_set(
     "then again now still also once and next moreover furthermore additionally finally afterwards subsequently meanwhile "
     "indeed here so thus therefore further besides well yes actually basically simply really clearly just too"
 )
+_SAME = {
+    "an": "a",
+    **dict.fromkeys(word_set("this that thes thos"), "the"),
+}  # stems of determiners: one is as good as the other
 # Frequent function words of other languages in the Latin script, without those that are English words too.
 _FOREIGN_WORDS = (
     word_set(
@@ -112,22 +118,23 @@ def length_fault(reasoning: str) -> tuple[Reason, str] | None:
 def repetition(reasoning: str) -> str | None:
     """The looped sentence, word group or measure that shows degenerate repetition.
 
-    Sentences count by their content words, so that an opener ("Again, ...") hides no loop, and sentences that differ in a
-    content word ("The left lane is full", "The right lane is full") are none.
+    Sentences count by their content words and by how they end, so that an opener ("Yet again ...") hides no loop, and sentences
+    that differ in a content word ("The left lane is full", "The right lane is full") are none.
     """
     tokens = words(reasoning)
     return _looped_sentence(reasoning) or _looped_words(tokens) or _dense(reasoning, tokens)
 
 
 def _looped_sentence(reasoning: str) -> str | None:
-    contents = []
+    contents, endings = [], []
     for sentence in sentences(reasoning):
         own = [stem(word) for word in words(sentence) if word not in _OPENERS]
         kept = frozenset(word for word in own if word not in FUNCTION_WORDS)
         contents.append((kept or frozenset(own), sentence))
+        endings.append([_SAME.get(word, word) for word in own])
     counts = Counter(kept for kept, _ in contents if kept)
-    for kept, sentence in contents:
-        if counts[kept] >= LOOP_SENTENCES:
+    for (kept, sentence), ending in zip(contents, endings, strict=True):
+        if counts[kept] >= LOOP_SENTENCES or _ends_alike(ending, endings) >= LOOP_SENTENCES:
             return sentence
         if len(kept) < 5:
             continue
@@ -135,6 +142,14 @@ def _looped_sentence(reasoning: str) -> str | None:
         if near >= LOOP_SIMILAR:
             return sentence
     return None
+
+
+def _ends_alike(ending: Sequence[str], others: Sequence[Sequence[str]]) -> int:
+    """How many of `others` are `ending`, with a few words before it."""
+    size = len(ending)
+    if size < SAME_ENDING:
+        return 0
+    return sum(size <= len(other) <= size + OPENER_WORDS and other[-size:] == ending for other in others)
 
 
 def _looped_words(tokens: list[str]) -> str | None:

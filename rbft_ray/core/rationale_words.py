@@ -3,7 +3,10 @@
 import re
 from functools import lru_cache
 
-_BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)])\s+")
+_LIST_MARK = re.compile(  # "- ", "+ ", "(1) ", "[1] ", "1: ", "#1 ", "a) ", "Step 1: "
+    r"^\s*(?:[^\w\s\"'“‘«(\[$]+|(?:(?:step|point|item) )?[(\[#]*\d{1,3}\s?[.)\]:/–—-]+|#\d{1,3}|\(?[a-z]\))\s+",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"'”’)]*\s+|(?<=[。！？])")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»")
@@ -79,7 +82,7 @@ def unquoted(text: str) -> str:
 
 def sentences(text: str) -> list[str]:
     """The sentences of `text` in order; a line break ends one, and signs of a list before a line are dropped."""
-    lines = (_BULLET.sub("", line) for line in text.splitlines())
+    lines = (_LIST_MARK.sub("", line) for line in text.splitlines())
     return [part.strip() for line in lines for part in _SENTENCE_END.split(line) if part and part.strip()]
 
 

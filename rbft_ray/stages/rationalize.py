@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from rbft_ray.core import rationale_examples
 from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.prompts import (
     Task,
@@ -164,7 +163,6 @@ def _reject(clip: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, str]:
 def _make_worker(
     base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int, knowledge: Knowledge
 ) -> BlockWorker:
-    rationale_examples.fit_all()  # before the engine wants the cores
     engine = rationale_engine(base, model, config, seed, rationale_form(task.labels))
     return lambda clips: rationalize_block(clips, engine, task, config, seed, knowledge)
 

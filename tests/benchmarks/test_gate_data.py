@@ -22,7 +22,7 @@ from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.core.rationale_checks import parse_answer
 
 GATE = Path(__file__).parents[2] / "benchmarks" / "gate"
-HALVES = ("dev", "dev2", "dev3", "dev4", "dev5", "frozen")
+HALVES = ("dev", "dev2", "dev3", "dev4", "dev5", "dev6", "frozen")
 FAULTS = {
     *("no_answer", "malformed_answer", "truncated", "too_short", "refusal", "other_language"),
     *("repetition", "leak", "contradiction", "wrong_class", "generic"),
@@ -81,13 +81,18 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\$\w+", ".+?", re.escape(template.strip(". ").lower())))
 
 
+@cache
+def longest_literal(template: str) -> str:
+    return max(re.split(r"\$\w+", template.strip(". ").lower()), key=len)
+
+
 def told(row: Row, templates: list[str], slots: Mapping[str, str] | None = None) -> list[str]:
     """The templates that the row's text was filled from. Slots without a value may hold anything."""
-    found = []
+    found, text = [], row["text"].lower()
     for template in templates:
         for name, value in (slots or {}).items():
             template = template.replace(f"${name}", value)
-        if pattern(template).search(row["text"].lower()):
+        if longest_literal(template) in text and pattern(template).search(text):
             found.append(template)
     return found
 
@@ -134,7 +139,8 @@ def test_halves_share_no_sentences_and_no_demo_domains(
         for half in (one, other)
     ]
     for own, theirs in (told, told[::-1]):
-        assert sum(text in set(theirs) for text in own) / len(own) < 0.02
+        there = set(theirs)
+        assert sum(text in there for text in own) / len(own) < 0.02
     demo = [{row["domain"] for row in rows if row["half"] == half and is_demo(row)} for half in (one, other)]
     assert not demo[0] & demo[1] and all(demo)
 

@@ -8,10 +8,9 @@ from rbft_ray.core.prompts import rationale_text
 from rbft_ray.core.rationale_checks import Knowledge, check_rationale, parse_answer
 from rbft_ray.core.rationale_diversity import diversity
 from rbft_ray.core.rationale_form import is_english, other_language, repetition
-from rbft_ray.core.rationale_leak import leak
-from rbft_ray.core.rationale_refusal import refusal
 from rbft_ray.core.rationale_stance import stance
 from rbft_ray.core.rationale_words import content_stems, sentences, stem
+from rbft_ray.core.rationale_writer import leak, refusal
 from rbft_ray.core.schema import Reason
 
 LABELS = ("cat", "cat jump", "dog")

@@ -1,14 +1,26 @@
 """What is learned from examples holds for sentences that were left out."""
 
+from collections import Counter
+from typing import get_args
+
 import numpy as np
 import pytest
-from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import train_test_split
 
-from rbft_ray.core import rationale_leak, rationale_stance
-from rbft_ray.core.rationale_examples import CLASS_PLACE, classifier, plain, read_examples, resemblance
-from rbft_ray.core.rationale_leak import leak
-from rbft_ray.core.rationale_stance import stance
+from rbft_ray.core.rationale_examples import (
+    CLASS_PLACE,
+    Bank,
+    digest,
+    fit,
+    likeness,
+    pipeline,
+    plain,
+    read_examples,
+    resemblance,
+    stored,
+)
+from rbft_ray.core.rationale_stance import LIKELY, stance
+from rbft_ray.core.rationale_writer import LEAKS, REFUSES, leak
 
 LABELS = ("near_miss", "collision")
 SUBTLE = (
@@ -20,40 +32,56 @@ SOUND = (
     "A clerk files the papers and puts a label on the drawer.",
     "All things considered, collision is the better word.",
 )
-KINDS = {"leak": (True, False), "stance": ("concludes", "rejects", "neither")}
+FEWEST = {"leak": 900, "refusal": 300, "sound": 900, "concludes": 300, "rejects": 300, "neither": 300}
+BANKS = get_args(Bank)
 
 
-@pytest.mark.parametrize(("bank", "fewest"), [("leak", 900), ("stance", 300)])
-def test_examples_are_different_and_of_every_kind(bank, fewest):
+@pytest.mark.parametrize("bank", BANKS)
+def test_examples_are_different_and_of_every_kind(bank):
     examples = read_examples(bank)
     assert len({sentence.lower() for sentence, _ in examples}) == len(examples)
-    for kind in KINDS[bank]:
-        assert sum(found == kind for _, found in examples) > fewest
+    counts = Counter(kind for _, kind in examples)
+    assert all(count > FEWEST[kind] for kind, count in counts.items())
     named = sum(CLASS_PLACE in sentence for sentence, _ in examples)
     assert named == len(examples) if bank == "stance" else named > 700
 
 
 @pytest.mark.parametrize(
-    ("bank", "kind", "above", "recall", "false"),
+    ("bank", "wanted"),
     [
-        ("leak", True, rationale_leak.LIKELY, 0.7, 0.05),
-        ("stance", "rejects", rationale_stance.LIKELY, 0.5, 0.1),
-        ("stance", "concludes", rationale_stance.LIKELY, 0.5, 0.1),
+        ("writer", [("leak", LEAKS, 0.7, 0.05), ("refusal", REFUSES, 0.7, 0.02)]),
+        ("stance", [("rejects", LIKELY, 0.6, 0.15), ("concludes", LIKELY, 0.6, 0.15)]),
     ],
 )
-def test_sentences_that_were_left_out_are_told_apart(bank, kind, above, recall, false):
-    sentences, kinds = zip(*read_examples(bank), strict=True)
-    left_out = cross_val_predict(
-        clone(classifier(bank)),
-        [plain(one) for one in sentences],
-        kinds,
-        cv=StratifiedKFold(3, shuffle=True, random_state=0),
-        method="predict_proba",
+def test_sentences_that_were_left_out_are_told_apart(bank, wanted):
+    examples = read_examples(bank)
+    learned, left_out = train_test_split(
+        examples, test_size=0.3, random_state=0, stratify=[kind for _, kind in examples]
     )
-    found = left_out[:, sorted(set(kinds)).index(kind)] > above
-    is_kind = np.array([one == kind for one in kinds])
-    assert found[is_kind].mean() > recall
-    assert found[~is_kind].mean() < false
+    fitted = fit(learned)
+    found = [likeness(fitted, sentence) for sentence, _ in left_out]
+    for kind, above, recall, false in wanted:
+        is_kind = np.array([own == kind for _, own in left_out])
+        taken = np.array([each[kind] > above for each in found])
+        assert taken[is_kind].mean() > recall
+        assert taken[~is_kind].mean() < false
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_the_stored_classifier_is_that_of_the_examples(bank):
+    assert stored(bank).digest == digest(bank), "fit them again: python -m rbft_ray.core.rationale_examples"
+
+
+def test_a_fit_again_gives_the_stored_classifier_and_that_of_scikit_learn():
+    examples, kept = read_examples("stance"), stored("stance")
+    fitted = fit(examples)
+    assert fitted.kinds == kept.kinds and fitted.places == kept.places
+    pipe = pipeline().fit([plain(sentence) for sentence, _ in examples], [kind for _, kind in examples])
+    sentences = [sentence for sentence, _ in examples[::100]]
+    scores = 1 / (1 + np.exp(-pipe.decision_function([plain(sentence) for sentence in sentences])))
+    for sentence, row in zip(sentences, scores, strict=True):
+        assert likeness(kept, sentence) == pytest.approx(likeness(fitted, sentence), abs=0.01)
+        assert list(likeness(fitted, sentence).values()) == pytest.approx(row.tolist(), abs=0.01)
 
 
 @pytest.mark.parametrize("sentence", SUBTLE)
@@ -64,7 +92,7 @@ def test_a_leak_that_no_rule_names_is_found(sentence):
 @pytest.mark.parametrize("sentence", SOUND)
 def test_sound_sentences_stay(sentence):
     assert leak(sentence, LABELS) is None
-    assert resemblance("leak", sentence.replace("collision", CLASS_PLACE))[True] < rationale_leak.LIKELY
+    assert resemblance("writer", sentence.replace("collision", CLASS_PLACE))["leak"] < LEAKS
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
-"""Leaks and refusals in phrases that the rules were not written from, and what only resembles them."""
+"""Leaks and refusals in phrases that are no examples of the gate, and what only resembles them."""
 
 import pytest
 from rationale_phrases import LEAKS, MORE_LEAKS, MORE_NO_LEAKS, NO_LEAKS, NO_REFUSALS, REFUSALS
 
-from rbft_ray.core.rationale_leak import leak
-from rbft_ray.core.rationale_refusal import refusal
+from rbft_ray.core.rationale_writer import leak, refusal
 
 CLASSES = ("normal", "abnormal")
 
