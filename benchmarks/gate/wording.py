@@ -28,7 +28,8 @@ HALVES = {
     "dev4": Half("frozen 3", ("", "– ", "#{} "), range(15, 20)),
     "dev5": Half("frozen 4", ("", "— ", "({}) "), range(20, 25)),
     "dev6": Half("frozen 5", ("", "+ ", "[{}] "), range(25, 30)),
-    "frozen": Half("frozen 6", ("", "» ", "{} - "), range(30, 35)),
+    "dev7": Half("frozen 6", ("", "» ", "{} - "), range(30, 35)),
+    "frozen": Half("frozen 7", ("", "→ ", "{}/ "), range(35, 40)),
 }
 
 Item = TypeVar("Item")
@@ -100,7 +101,7 @@ def filled(template: str, **values: str) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text, without answer lines and without the marks of lists."""
     parts = re.split(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?![a-zà-ÿ])|(?<=。)\s*|\n+", text)
-    marks = re.compile(r"^(?:[-–—*•+»]|\d+ -|#\d+|\[\d+\]|\d+[.)]|\(\w\)|Step \d+:)\s+")
+    marks = re.compile(r"^(?:[-–—*•+»→]|\d+ -|\d+/|#\d+|\[\d+\]|\d+[.)]|\(\w\)|Step \d+:)\s+")
     return [clean for part in parts if (clean := marks.sub("", part.strip())) and not clean.startswith("Answer:")]
 
 

@@ -11,8 +11,8 @@ from rbft_ray.core.rationale_examples import CLASS_PLACE, resemblance
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, unquoted, word_set
 
 # Probabilities above which a sentence counts; measured on sentences whose half was left out of the fit.
-LEAKS, REFUSES = 0.4, 0.5
-MIN_PART_WORDS = 3
+LEAKS, REFUSES = 0.45, 0.5
+MIN_PART_WORDS = 2
 _LEAKING = word_set(
     "LABEL VERDICT SOURCE JUDGE GIVE FIX FILE_UNDER TELL SAY KNOW AHEAD SUPPOSE JUSTIFY AGREE CONFIRM READER"
 )
@@ -39,7 +39,7 @@ def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
 
     A leak may be only the beginning or end of a sentence. Words in quotation marks do not count, unless they are a class name.
     """
-    asked = [(part, said) for said, read in _own_sentences(reasoning, labels) for part in _parts(read)]
+    asked = [(part, said) for said, read in _own_sentences(reasoning, labels) for part in parts_of(read)]
     return _most_like("leak", LEAKS, [pair for pair in asked if concepts_in(pair[0]) & _LEAKING])
 
 
@@ -49,7 +49,8 @@ def refusal(text: str, labels: tuple[str, ...] = ()) -> str | None:
     return _most_like("refusal", REFUSES, [pair for pair in asked if concepts_in(pair[0]) & _REFUSING])
 
 
-def _parts(sentence: str) -> list[str]:
+def parts_of(sentence: str) -> list[str]:
+    """A sentence and what its punctuation parts, from MIN_PART_WORDS words on: a leak may be no more than one of these."""
     parts = [part for part in _PARTS.split(sentence) if len(part.split()) >= MIN_PART_WORDS]
     return [sentence, *(parts if len(parts) > 1 else ())]
 

@@ -22,7 +22,7 @@ from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.core.rationale_checks import parse_answer
 
 GATE = Path(__file__).parents[2] / "benchmarks" / "gate"
-HALVES = ("dev", "dev2", "dev3", "dev4", "dev5", "dev6", "frozen")
+HALVES = ("dev", "dev2", "dev3", "dev4", "dev5", "dev6", "dev7", "frozen")
 FAULTS = {
     *("no_answer", "malformed_answer", "truncated", "too_short", "refusal", "other_language"),
     *("repetition", "leak", "contradiction", "wrong_class", "generic"),
