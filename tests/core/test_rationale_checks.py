@@ -347,3 +347,22 @@ def test_diversity_is_told_per_class() -> None:
         "common_sentence": None,
         "common_share": None,
     }
+
+
+@pytest.mark.parametrize(
+    "mark", ["- ", "* ", "• ", "– ", "+ ", "» ", "1. ", "2) ", "(3) ", "[4] ", "#5 ", "6: ", "7 - ", "a) ", "Step 8: "]
+)
+def test_marks_of_a_list_are_no_part_of_a_sentence(mark: str) -> None:
+    assert sentences(f"{mark}A cat leaps.\n{mark}It lands.") == ["A cat leaps.", "It lands."]
+
+
+@pytest.mark.parametrize("text", ["2 cars stop.", "A cat leaps.", "I wait.", "“Stop” is on the sign."])
+def test_what_begins_like_a_mark_stays(text: str) -> None:
+    assert sentences(text) == [text]
+
+
+@pytest.mark.parametrize("opener", ["Likewise", "Yet another time,", "As before,", "In the same breath"])
+def test_an_opener_hides_no_loop(opener: str) -> None:
+    assert repetition(
+        f"The lane on the left is full. {opener} the lane on the left is full. Later that lane on the left is full."
+    )
