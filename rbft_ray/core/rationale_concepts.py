@@ -26,7 +26,7 @@ _CLAUSE = re.compile(r"[,;:—–]\s|\b(?:but|because|since|although|whereas|whi
 
 
 @cache
-def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str]]]:
+def lexicon() -> dict[str, list[tuple[tuple[str, ...], str]]]:
     """{first stem: (stems of a word or phrase, its concept)}."""
     text = resources.files("rbft_ray.core").joinpath("examples", "concepts.yaml").read_text(encoding="utf-8")
     found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
@@ -40,9 +40,9 @@ def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str]]]:
 def concepts(tokens: Sequence[str]) -> list[list[str]]:
     """For each of the words of `rationale_words.words` the concepts, in capitals, of which a word or phrase begins there."""
     stems = tuple(map(stem, tokens))
-    lexicon = _lexicon()
+    known = lexicon()
     return [
-        [concept for phrase, concept in lexicon.get(one, ()) if stems[at : at + len(phrase)] == phrase]
+        [concept for phrase, concept in known.get(one, ()) if stems[at : at + len(phrase)] == phrase]
         for at, one in enumerate(stems)
     ]
 

@@ -13,10 +13,11 @@ from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label
 # Probabilities above which a sentence counts; measured on sentences whose half was left out of the fit.
 LEAKS, REFUSES = 0.45, 0.5
 MIN_PART_WORDS = 2
-_LEAKING = word_set(
+# Concepts (`examples/concepts.yaml`) of which a sentence has at least one.
+LEAKING = word_set(
     "LABEL VERDICT SOURCE JUDGE GIVE FIX FILE_UNDER TELL SAY KNOW AHEAD SUPPOSE JUSTIFY AGREE CONFIRM READER"
 )
-_REFUSING = word_set("WRITER READER UNABLE REFUSE EXCUSE MACHINE BROKEN ASK_MORE GUESS EQUAL SERVE NEVER")
+REFUSING = word_set("WRITER READER UNABLE REFUSE EXCUSE MACHINE BROKEN ASK_MORE GUESS EQUAL SERVE NEVER")
 _PARTS = re.compile(r"[,;:—–]\s")
 
 
@@ -40,13 +41,13 @@ def leak(reasoning: str, labels: tuple[str, ...]) -> str | None:
     A leak may be only the beginning or end of a sentence. Words in quotation marks do not count, unless they are a class name.
     """
     asked = [(part, said) for said, read in _own_sentences(reasoning, labels) for part in parts_of(read)]
-    return _most_like("leak", LEAKS, [pair for pair in asked if concepts_in(pair[0]) & _LEAKING])
+    return _most_like("leak", LEAKS, [pair for pair in asked if concepts_in(pair[0]) & LEAKING])
 
 
 def refusal(text: str, labels: tuple[str, ...] = ()) -> str | None:
     """The sentence with which the writer says that it cannot or will not answer, has no video, or guesses."""
     asked = [(read, said) for said, read in _own_sentences(text, labels)]
-    return _most_like("refusal", REFUSES, [pair for pair in asked if concepts_in(pair[0]) & _REFUSING])
+    return _most_like("refusal", REFUSES, [pair for pair in asked if concepts_in(pair[0]) & REFUSING])
 
 
 def parts_of(sentence: str) -> list[str]:

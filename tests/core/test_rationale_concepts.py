@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbft_ray.core.rationale_concepts import concepts, concepts_in, features, own_clauses
+from rbft_ray.core.rationale_concepts import concepts, concepts_in, features, lexicon, own_clauses
 from rbft_ray.core.rationale_examples import CLASS_PLACE, Bank, resemblance
 from rbft_ray.core.rationale_words import words
+from rbft_ray.core.rationale_writer import LEAKING, REFUSING
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,11 @@ def test_what_stands_beside_the_class_has_its_side_and_distance() -> None:
     found = features("this is not classname")
     assert {"<NEVER", "<1NEVER"} <= set(found) and ">NEVER" not in found
     assert ">NEVER" in features("classname it is not")
+
+
+def test_the_concepts_that_leaks_and_refusals_need_are_in_the_lexicon() -> None:
+    known = {concept for entries in lexicon().values() for _, concept in entries}
+    assert known >= LEAKING | REFUSING
 
 
 def test_own_clauses() -> None:
