@@ -31,6 +31,13 @@ HALVES = {
     "dev7": Half("frozen 6", ("", "» ", "{} - "), range(30, 35)),
     "frozen": Half("frozen 7", ("", "→ ", "{}/ "), range(35, 40)),
 }
+_SIGNS = [
+    re.escape(mark.strip()).replace(re.escape("{}"), "[0-9]+")
+    for half in HALVES.values()
+    for mark in half.marks
+    if mark
+]
+_MARK = re.compile(rf"^(?:{'|'.join(_SIGNS)})\s+")
 
 Item = TypeVar("Item")
 
@@ -101,8 +108,7 @@ def filled(template: str, **values: str) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences and lines of a text, without answer lines and without the marks of lists."""
     parts = re.split(r"(?:(?<=[.!?])|(?<=[.!?][\"”]))\s+(?![a-zà-ÿ])|(?<=。)\s*|\n+", text)
-    marks = re.compile(r"^(?:[-–—*•+»→]|\d+ -|\d+/|#\d+|\[\d+\]|\d+[.)]|\(\w\)|Step \d+:)\s+")
-    return [clean for part in parts if (clean := marks.sub("", part.strip())) and not clean.startswith("Answer:")]
+    return [clean for part in parts if (clean := _MARK.sub("", part.strip())) and not clean.startswith("Answer:")]
 
 
 def laid_out(rng: np.random.Generator, units: Sequence[str], half: str) -> str:

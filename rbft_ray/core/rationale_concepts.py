@@ -50,7 +50,11 @@ def concepts(tokens: Sequence[str]) -> list[list[str]]:
 @lru_cache(maxsize=65536)  # parts of sentences come again and again
 def concepts_in(sentence: str) -> frozenset[str]:
     """All concepts of a sentence, in capitals."""
-    return frozenset(concept for here in concepts(words(sentence)) for concept in here)
+    return frozenset(_all_concepts(words(sentence)))
+
+
+def _all_concepts(tokens: Sequence[str]) -> set[str]:
+    return {concept for here in concepts(tokens) for concept in here}
 
 
 def features(sentence: str) -> list[str]:
@@ -95,8 +99,7 @@ def _sequence(tokens: Sequence[str]) -> list[str]:
 
 
 def _pairs(clause: Sequence[str]) -> Iterable[str]:
-    there = {concept for here in concepts(clause) for concept in here}
-    there |= {word for word in (CLASS_WORD, OTHER_WORD) if word in clause}
+    there = _all_concepts(clause) | {word for word in (CLASS_WORD, OTHER_WORD) if word in clause}
     return (*sorted(there), *(f"{one}+{other}" for one, other in combinations(sorted(there), 2)))
 
 

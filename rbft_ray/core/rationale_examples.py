@@ -26,7 +26,8 @@ INVERSE_PENALTY = 60.0  # of the logistic regression
 
 
 class Fitted(NamedTuple):
-    """A bank's classifier. places: {feature: its place}; idf (F,), weights (F, K), bias (K,) of K kinds, float32; stored as float16
+    """A bank's classifier. places: {feature: its place}; idf (F,), weights (F, K), bias (K,) of K kinds: float32, float16
+    as fitted and stored.
 
     digest: of what it was fitted on.
     """
