@@ -1,8 +1,9 @@
 """An experiment of worlds x label budgets x seeds x arms: its protocol, and by how much one arm is ahead of another.
 
-A world is a data set with test clips of its own; a run is one training of an arm on a world's labels, with one seed. Two runs of
-equal world, budget and seed are a pair, and its gain is the macro-F1 of the arm minus that of the baseline. Worlds weigh equally:
-a mean is the mean over worlds of the world's mean over its seeds.
+A world is a data set with test clips of its own: one of the demo's grammar, or the user's own videos (`data.manifest`), which are
+one world. A run is one training of an arm on a world's labels, with one seed. Two runs of equal world, budget and seed are a
+pair, and its gain is the macro-F1 of the arm minus that of the baseline. Worlds weigh equally: a mean is the mean over worlds
+of the world's mean over its seeds.
 """
 
 import hashlib
@@ -27,18 +28,18 @@ class Protocol(Section):
     """What is fixed before an experiment runs. Strict as every section: lists are read by `model_validate_json`."""
 
     name: str
-    worlds: tuple[int, ...] = Field(min_length=1)
+    worlds: tuple[int, ...] = Field((0,), min_length=1, description="of the demo; left out where data.manifest is set")
     seeds: tuple[int, ...] = Field(min_length=1)
     budgets: tuple[Budget, ...] = Field(min_length=1, description="training clips per class")
-    pool_per_class: PositiveInt = Field(64, description="training clips of each class that a seed draws from")
+    pool_per_class: PositiveInt = Field(64, description="of a world: training clips per class that a seed draws from")
     arms: tuple[str, ...] = Field(min_length=1)
     comparisons: tuple[tuple[str, str] | tuple[str, str, Answer], ...] = Field(
         description="arm, baseline, and the answer that is compared where it is not `answer`"
     )
     hypotheses: tuple[Budget, ...] = Field(description="budgets of the confirmatory family; others are exploratory")
     answer: Answer = Field("label", description="how runs answer: the bare label alone, or also after a rationale")
-    test_per_class: int = Field(ge=1, description="test clips per class")
-    val_per_class: int = Field(ge=1, description="validation clips per class")
+    test_per_class: PositiveInt = Field(50, description="of a world: test clips per class")
+    val_per_class: PositiveInt = Field(8, description="of a world: validation clips per class")
     resamples: int = Field(2000, ge=1, description="of the bootstrap")
     permutations: int = Field(100_000, ge=1, description="sign patterns of the permutation test, at most")
     config: dict[str, JsonValue] = Field({}, description="overrides of the configuration of every run")
@@ -58,11 +59,20 @@ class Protocol(Section):
                 )
         if len(set(self.compared())) != len(self.comparisons):
             raise ValueError(f"comparisons: one is there twice, with its answer and without, in {self.compared()}")
-        if max(budget if isinstance(budget, int) else max(budget) for budget in self.budgets) > self.pool_per_class:
+        largest = max(budget if isinstance(budget, int) else max(budget) for budget in self.budgets)
+        if self.manifest is not None and self.worlds != (0,):
+            raise ValueError("worlds: data.manifest is one data set; leave worlds out")
+        if self.manifest is None and largest > self.pool_per_class:
             raise ValueError(f"pool_per_class: {self.pool_per_class} clips are fewer than a budget asks for")
         if not set(self.hypotheses) <= set(self.budgets):
             raise ValueError(f"hypotheses: {list(self.hypotheses)} are not all among the budgets {list(self.budgets)}")
         return self
+
+    @property
+    def manifest(self) -> JsonValue:
+        """`data.manifest` of the runs: None where they learn from worlds of the demo."""
+        data = self.config.get("data")
+        return data.get("manifest") if isinstance(data, dict) else None
 
     def compared(self) -> list[tuple[str, str, Answer]]:
         """Arm, baseline and answer of every comparison."""

@@ -1,4 +1,4 @@
-"""`rbft experiment`: the arms of a protocol over worlds, label budgets and seeds, as one resumable job.
+"""`rbft experiment`: the arms of a protocol over worlds (or one own data set), label budgets and seeds, as one resumable job.
 
 Under the storage root: steps/ as of any run (shared by all runs that need the same step), and
     experiments/NAME-SHA/runs.jsonl    a line per finished run, with its answers to the test clips
@@ -7,6 +7,7 @@ Under the storage root: steps/ as of any run (shared by all runs that need the s
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import groupby
@@ -16,10 +17,12 @@ import numpy as np
 
 from rbft_ray.core.bootstrap import group_indices
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.experiment import Answer, Budget, Protocol, RunScore, compare_arms, protocol_sha, turned
+from rbft_ray.core.labels import label_counts
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
+from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.pipeline.job import check_base, check_machine, storage_root
 from rbft_ray.pipeline.recipes import Plan, sources
@@ -87,6 +90,11 @@ def read_protocol(source: str, overrides: Sequence[str] = ()) -> Protocol:
     unknown = sorted(set(protocol.arms) - set(ARMS))
     if unknown:
         raise ConfigError(f"{source}: arms: {unknown[0]} is unknown; known: {', '.join(ARMS)}")
+    oracles = [arm for arm in protocol.arms if ARMS[arm].stage1 == "facts"]
+    if oracles and protocol.manifest is not None:
+        raise ConfigError(
+            f"{source}: arms: {oracles[0]} learns the facts of a demo world; of data.manifest nobody knows them"
+        )
     return protocol
 
 
@@ -113,18 +121,19 @@ def run_config(protocol: Protocol, run: Run, place: Sequence[str] = ()) -> RunCo
     """
     arm = ARMS[run.arm]
     values = with_overrides(deepcopy(protocol.config), place)
+    world = {
+        "domain_seed": run.world,
+        "train_per_class": [protocol.pool_per_class] * 4,
+        "val_per_class": protocol.val_per_class,
+        "test_per_class": protocol.test_per_class,
+    }
     own = {
         "name": protocol.name,
         "seed": run.seed,
         "data": {
             "seed": 0,
             "train_per_class": run.budget if isinstance(run.budget, int) else turned(run.budget, run.seed),
-            "demo": {
-                "domain_seed": run.world,
-                "train_per_class": [protocol.pool_per_class] * 4,
-                "val_per_class": protocol.val_per_class,
-                "test_per_class": protocol.test_per_class,
-            },
+            **({"demo": world} if protocol.manifest is None else {}),
         },
         "rationalize": {"mode": arm.mode},
         "train": {"stage2": {"validate_every_epochs": None}},
@@ -174,6 +183,25 @@ def before_training(plans: Iterable[Plan]) -> list[Step]:
     return list(found.values())
 
 
+def check_budgets(plans: Iterable[Plan], root: str) -> None:
+    """Whether every class has the training clips that the budgets ask for.
+
+    Raises:
+        DataError: it has fewer; names the label.
+    """
+    there: dict[str, Counter[str]] = {}
+    for plan in plans:
+        clips = step_dir(root, plan.step(MANIFEST_STAGE))
+        if clips not in there:
+            there[clips] = Counter(clip["label"] for clip in list_clips(clips, ["train"]))
+        each = plan.config.data.train_per_class
+        for label, wanted in label_counts(each, plan.task.labels).items() if each is not None else ():
+            if wanted > there[clips][label]:
+                raise DataError(
+                    f"budgets: {wanted} training clips of {label!r} are asked for, there are {there[clips][label]}"
+                )
+
+
 def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     """Does what is left of the experiment, prints its table and returns its results.
 
@@ -201,6 +229,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
             check_resources([step for _, plan in plans for step in plan.steps], cluster)
             console.print(f"world {world}: clips and rationales")
             run_steps(root, before_training(plan for _, plan in plans), cluster)
+            check_budgets([plan for _, plan in plans], root)
             for run, plan in plans:
                 of = f"world {world}, {budget_words(run.budget)} per class, seed {run.seed}, {run.arm}"
                 console.print(f"run {len(done) + 1} of {total}: {of}")

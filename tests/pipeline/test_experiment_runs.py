@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.experiment import RunScore, protocol_sha
 from rbft_ray.pipeline.experiment import (
     ARMS,
@@ -198,6 +198,36 @@ def test_an_experiment_does_what_is_left_of_it_and_ends_with_the_same_results(ra
 
     assert run_experiment(str(source), place) == results
     assert "2 of 2 runs are done" in capsys.readouterr().out and runs.read_text() == whole
+
+
+@pytest.fixture
+def own_data(tmp_path, world):
+    """A protocol on a user's own videos."""
+    text = UNTRAINED.replace("worlds: [3]\n", "").replace("[1]", "[4]").replace("pool_per_class: 1\n", "")
+    source = tmp_path / "own.yaml"
+    source.write_text(text + f"  data: {{manifest: {world / 'manifest.csv'}}}\n")
+    return str(source)
+
+
+@pytest.mark.ray
+def test_an_experiment_on_ones_own_videos_has_their_clips_and_labels(ray_cluster, own_data, tmp_path):
+    place = f"storage={tmp_path / 'runs'}"
+    results = run_experiment(own_data, [place])
+    assert (results["worlds"], results["n_pairs"], results["n_test"], results["missing"]) == ([0], 1, 8, [])
+    with pytest.raises(DataError, match=r"5 training clips of .* are asked for, there are 4"):
+        run_experiment(own_data, [place, "budgets=[5]", "hypotheses=[5]"])
+
+
+def test_own_videos_are_drawn_from_by_every_seed_and_take_no_world(own_data):
+    protocol = read_protocol(own_data, ["seeds=[0,1]", "arms=[rb_ft_gated,zero_shot]", "comparisons=[]"])
+    plans = [step_ids(protocol, run) for run in runs_of(protocol) if run.arm == "rb_ft_gated"]
+    assert list(plans[0]) == ["ingest", "rationalize", "train_stage1", "train_labels", "evaluate_arm"]
+    shared = [name for name in plans[0] if plans[0][name] == plans[1][name]]
+    assert shared == ["ingest", "rationalize"]
+    with pytest.raises(ConfigError, match=r"worlds: data\.manifest is one data set"):
+        read_protocol(own_data, ["worlds=[0,1]"])
+    with pytest.raises(ConfigError, match="rb_ft_oracle learns the facts of a demo world"):
+        read_protocol(own_data, ["arms=[rb_ft_oracle,zero_shot]", "comparisons=[]"])
 
 
 def test_the_table_has_every_figure_in_its_column_and_fits_80(capsys, monkeypatch):
