@@ -238,13 +238,17 @@ def test_the_table_has_every_figure_in_its_column_and_fits_80(capsys, monkeypatc
     row |= {"detectable_gain": 0.05}
     monkeypatch.setenv("COLUMNS", "80")
     reasoned = arm | {"answer": "reasoned", "macro_f1": 0.5, "ci95": [0.4, 0.6]}
-    print_results({"arms": [arm, reasoned], "comparisons": [row], "n_pairs": 4, "n_test": 8})
+    recalls = [{"train_clips": n, "classes": 4, "recall_gain": gain} for n, gain in ((2, 0.25), (9, -0.125))]
+    uneven = row | {"budget": [9, 2], "recall_gains": recalls}
+    print_results({"arms": [arm, reasoned], "comparisons": [row, uneven], "n_pairs": 4, "n_test": 8})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     found = [line.split() for line in lines]
     assert ["rb_ft_gated", "16", "–"] in found and ["rb_ft_gated", "16", "0.500", "0.400", "to", "0.600"] in found
     assert ["rb_ft_gated", "8", "-0.010", "-0.020", "to", "0.030", "0.040", "0.050"] in found
     assert ["-", "direct_sft_same_steps", "(-0.060", "to", "-0.070)", "(–)"] in found
+    assert ["rb_ft_gated", "9/2", "2", "4", "0.250"] in found
+    assert ["9", "4", "-0.125"] in found
 
 
 def test_learning_curves_show_every_arm_with_even_budgets():

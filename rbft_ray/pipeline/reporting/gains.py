@@ -15,12 +15,14 @@ ANSWERS = {"label": "bare label", "reasoned": "answer after a rationale"}
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """The arms and the comparisons of each answer as tables of at most 80 columns."""
+    """The arms and the comparisons of each answer as tables of at most 80 columns; of uneven budgets also gains by class size."""
     size = f"{results['n_pairs']} pairs, {results['n_test']} test clips"
     for answer in dict.fromkeys(row["answer"] for row in results["arms"]):
         console.print(_levels(of_answer(results["arms"], answer), answer))
         if compared := of_answer(results["comparisons"], answer):
             console.print(_gains(compared, size))
+            if uneven := [row for row in compared if row.get("recall_gains")]:
+                console.print(_recalls(uneven))
     console.print(
         "clips: for training, per class; detects: the gain that so many worlds and seeds find with a power of 0.8"
     )
@@ -45,6 +47,16 @@ def _gains(rows: Sequence[Mapping[str, Any]], size: str) -> Table:
             f"{number(row['p_value'])}\n({number(row['p_adjusted'])})",
             number(row["detectable_gain"]),
         )
+    return table
+
+
+def _recalls(rows: Sequence[Mapping[str, Any]]) -> Table:
+    title = "gain in the recall of rare and frequent classes, mean over worlds and seeds"
+    table = _table(title, ["arm, baseline", "clips", "of the class", "classes", "gain in recall"])
+    for row in rows:
+        for place, of in enumerate(row["recall_gains"]):
+            names = [f"{row['arm']}\n- {row['baseline']}", budget_words(row["budget"])] if place == 0 else ["", ""]
+            table.add_row(*names, str(of["train_clips"]), str(of["classes"]), number(of["recall_gain"]))
     return table
 
 
