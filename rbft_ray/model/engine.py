@@ -85,6 +85,8 @@ class TransformersEngine:
         encoded = encode_prompts(processor, [r.clip for r in requests], [r.prompt for r in requests])
         inputs = to_device(encoded, model.device, model.dtype)
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        # As vLLM's: none of the defaults that a checkpoint's generation_config.json has (Qwen2.5-VL penalises repetition).
+        sampling |= {"repetition_penalty": 1.0, "top_k": 0, "top_p": 1.0}
         if temperature > 0:
             torch.manual_seed(requests[0].seed)
         tokens = model.generate(**inputs, max_new_tokens=max_tokens, eos_token_id=self._vlm.end_of_turn, **sampling)[

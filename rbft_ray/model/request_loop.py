@@ -9,7 +9,8 @@ Callers wait in `submit` while as many requests as wanted are in the loop, so th
 the engine busy: while some of them wait for the last of their answers, others already have theirs in its batches.
 
 A step that fails (out of memory, an input that the model chokes on) does not take the engine with it: the requests in it are
-aborted and asked again, half as many at a time, until the one that fails alone gets the error.
+aborted and asked again, half as many at a time, until the one that fails alone gets the error. Where MOST_FAILURES in a row do, or
+a process of tensor parallel is dead, the engine is given up, and with it the process (`WorkerBroken`).
 """
 
 import itertools
@@ -27,6 +28,7 @@ from threadpoolctl import ThreadpoolController
 
 from rbft_ray.core.errors import WorkerBroken
 
+MOST_FAILURES = 4  # requests in a row that fail alone
 SUCCESSES_TO_GROW = 4  # times the limit: then twice as many requests run at a time again
 
 _log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class RequestLoop:
         self._held: deque[_Asked] = deque()
         self._running: dict[str, _Asked] = {}
         self._ids = itertools.count()
-        self._successes = 0
+        self._successes, self._failures = 0, 0
         self._broken: Exception | None = None
         built: Future[None] = Future()
         threading.Thread(target=self._run, args=(make_llm, built), name="vllm-steps", daemon=True).start()
@@ -155,19 +157,26 @@ class RequestLoop:
         for output in outputs:
             if output.finished:
                 self._running.pop(output.request_id).future.set_result(output)
-                self._successes += 1
+                self._successes, self._failures = self._successes + 1, 0
         if self._successes >= SUCCESSES_TO_GROW * self._limit:
             self._limit, self._successes = min(self._most, 2 * self._limit), 0
 
     def _shrink(self, error: Exception) -> None:
         """Takes all requests out of the engine and asks them again, half as many at a time; a single one gets the error."""
-        failed = list(self._running.values())
-        self._llm.llm_engine.abort_request(list(self._running))
-        self._running.clear()
-        self._successes = 0
+        failed, engine = list(self._running.values()), self._llm.llm_engine
+        self._failures += len(failed) == 1
+        if self._failures == MOST_FAILURES or getattr(engine.model_executor, "is_failed", False):
+            raise error
+        engine.abort_request(list(self._running))
+        # vLLM lists the blocks and videos of a step as cached when it plans the step, and those of this one were never computed.
+        engine.reset_encoder_cache()
+        if not engine.reset_prefix_cache():
+            raise error
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # raises where the device itself is in error
             torch.cuda.empty_cache()
+        self._running.clear()  # what raises above leaves them to `_give_up`
+        self._successes = 0
         if len(failed) == 1:
             failed[0].future.set_exception(error)
             return

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import ray
 
+from rbft_ray.core.errors import WorkerBroken
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Request
 from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
@@ -14,6 +15,7 @@ from rbft_ray.model.vlm import answer_tokens, render_prompt
 pytestmark = pytest.mark.ray
 IN_FLIGHT = 10
 PROMPT = "Describe the video."
+LONG_PROMPT = "The ball is red. " * 60  # of several blocks of the prefix cache
 TURNS = [("What is it?", "The ball is red. The"), ("What is it?", "The ball is blue. The")]
 ANSWERS = [" ball is red", " ball is blue", " car"]
 
@@ -93,6 +95,34 @@ class Replica:
         finally:
             engine.add_request, engine.step = add, self._step
 
+    def with_a_failing_pass(self):
+        """The model fails once, in the middle of a step that vLLM has planned; answers of long prompts without that and with it."""
+        clips = [request.clip for request in self._requests(4)]
+        requests = [Request(clip, LONG_PROMPT, number) for number, clip in enumerate(clips)]
+        loop, failures = self._engine._loop, [RuntimeError("a kernel failed")]
+        executor = loop._llm.llm_engine.model_executor
+        execute = executor.execute_model
+
+        def execute_model(*arguments, **named):
+            if failures and len(loop._running) > 2:
+                raise failures.pop()
+            return execute(*arguments, **named)
+
+        executor.execute_model = execute_model
+        try:
+            found = self._answers(requests)
+        finally:
+            executor.execute_model = execute
+        loop._llm.llm_engine.reset_prefix_cache()
+        return self._answers(requests), found
+
+    def with_an_engine_that_fails_for_all(self):
+        def step():
+            raise RuntimeError("the device is in error")
+
+        self._engine._loop._llm.llm_engine.step = step
+        return self._answers(self._requests(6))
+
     def unscorable(self):
         clips = [request.clip for request in self._requests(2)]
         clips.insert(1, ClipFrames(np.zeros((8, 20, 20, 3), dtype=np.uint8), 2.0))
@@ -135,6 +165,19 @@ def test_a_request_that_breaks_every_step_gets_the_error_and_the_others_their_an
     assert [answer.error or "" for answer in answers[:2] + answers[3:]] == [""] * 5
     assert "no such pixel" in answers[2].error
     assert [answer.error for answer in later] == [None, None]
+
+
+def test_what_a_failed_pass_did_not_compute_is_not_taken_from_the_caches(replica):
+    expected, found = ray.get(replica.with_a_failing_pass.remote())
+    assert [answer.error for answer in found] == [None] * 4
+    assert found == expected
+
+
+def test_an_engine_that_fails_for_all_is_given_up(ray_cluster, base_dir):
+    actor = Replica.remote(base_dir)
+    with pytest.raises(WorkerBroken, match="the device is in error"):
+        ray.get(actor.with_an_engine_that_fails_for_all.remote())
+    ray.kill(actor)
 
 
 def test_a_clip_that_cannot_be_scored_is_not_a_number(replica):
