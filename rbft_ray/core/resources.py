@@ -44,6 +44,12 @@ def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
     return "; ".join(lacks) or None
 
 
+def places(needs: Needs, cluster: Mapping[str, float]) -> int:
+    """How many of the processes fit into the cluster, as far as its totals tell."""
+    asked = {"CPU": needs.cpus, "GPU": needs.gpus}
+    return min(int((cluster.get(kind, 0.0) + 1e-9) // each) for kind, each in asked.items() if each > 0)
+
+
 def fit_together(one: Needs, other: Needs, cluster: Mapping[str, float]) -> bool:
     """True where all processes of both have a place at the same time. Those that need several GPUs or CPUs each do not
     count on one: what is free may lie on several nodes."""

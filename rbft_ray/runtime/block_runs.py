@@ -10,8 +10,8 @@ from functools import reduce
 from typing import Any
 from uuid import uuid4
 
-from rbft_ray.core.errors import RbftError, WorkerBroken
-from rbft_ray.core.resources import Needs
+from rbft_ray.core.errors import RbftError, StorageError, WorkerBroken
+from rbft_ray.core.resources import Needs, places
 from rbft_ray.core.schema import Reason, reject
 from rbft_ray.runtime import attempts
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, commit, committed, layout, merged
@@ -109,23 +109,28 @@ def _stream(
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    in_flight = arguments[-1]
+    actors = min(needs.workers, len(todo))
+    in_flight = min(arguments[-1], -(-len(todo) // actors))  # the first actor must not take what is for the others
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     context.execution_no_progress_timeout_s = no_progress_timeout_sec
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = (
+        1.0  # grow once the actors there are have all they take
+    )
     # One Ray Data block per unit of commit, so that they spread over the actors and stream back one by one.
     blocks = ray.data.from_items(
         [{"block": index, "rows": rows} for index, rows in todo], override_num_blocks=len(todo)
     )
     receipts = blocks.map_batches(
         _Task,
-        fn_constructor_args=arguments,
+        fn_constructor_args=(*arguments[:-1], in_flight),
         batch_size=1,
         compute=ActorPoolStrategy(
-            min_size=min(needs.min_workers, len(todo)),
-            max_size=min(needs.workers, len(todo)),
+            min_size=min(needs.min_workers, actors),
+            initial_size=min(max(needs.min_workers, places(needs, ray.cluster_resources())), actors),
+            max_size=actors,
             max_tasks_in_flight_per_actor=in_flight + 1,
             max_concurrent_calls_per_actor=in_flight,
             enable_true_multi_threading=True,
@@ -179,6 +184,7 @@ def run_blocks(
 
     Raises:
         RbftError: a worker failed; what is committed stays.
+        StorageError: `out` is not the same place on all nodes, or was begun with other rows.
     """
     from ray.exceptions import RayError
 
@@ -203,4 +209,9 @@ def run_blocks(
         # CPUs for as long as the error lives.
         gc.collect()
         raise RbftError(f"{stage}: a worker failed: {failure}")
+    if lost := len(blocks) - len(committed(out)):
+        raise StorageError(
+            f"{out}: {lost} of {len(blocks)} blocks are on other nodes only; `storage` must be a directory that all nodes "
+            "share, or a URI such as s3://bucket/runs"
+        )
     return total.check(stage)

@@ -5,7 +5,7 @@ killed stage loses at most the blocks in flight, and a block that is written twi
 once. `block_runs` has who does the blocks.
 
 Layout of a stage's directory:
-    layout.json           {"block_rows": 16, "rows": 496}
+    layout.json           {"block_rows": 16, "rows": a hash of their ids}
     receipts/00007.json   {"read": 16, "written": 15, "rejected": 1}
     <table>/00007.parquet
 """
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from rbft_ray.core.errors import StorageError
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files
@@ -87,12 +88,20 @@ def committed(out: str) -> dict[int, Counts]:
 
 
 def layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[list[dict[str, Any]]]:
-    """The rows of each block; a stage that was begun with another `block_rows` keeps that."""
+    """The rows of each block; a stage that was begun with another `block_rows` keeps that.
+
+    Raises:
+        StorageError: the stage was begun with other rows, or in another order.
+    """
     uri = storage.join(out, "layout.json")
+    begun = {"block_rows": block_rows, "rows": storage.sha256("\n".join(row["id"] for row in rows).encode())}
     if storage.exists(uri):
-        block_rows = storage.read_json(uri)["block_rows"]
+        found = storage.read_json(uri)
+        if found["rows"] != begun["rows"]:
+            raise StorageError(f"{out}: was begun with other clips, or in another order; delete it and run again")
+        block_rows = found["block_rows"]
     else:
-        storage.write_json(uri, {"block_rows": block_rows, "rows": len(rows)})
+        storage.write_json(uri, begun)
     return [list(rows[start : start + block_rows]) for start in range(0, len(rows), block_rows)]
 
 

@@ -6,18 +6,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import pytest
 import ray
 
-from rbft_ray.core.errors import RbftError
+from rbft_ray.core.errors import RbftError, StorageError
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import REJECTS, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.runtime.block_runs import run_blocks
-from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, Counts, committed, read_parts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, Counts, committed, layout, read_parts
 from rbft_ray.runtime.kept_group import make_room
 from rbft_ray.runtime.training import fit
 
@@ -106,6 +107,47 @@ def test_a_failing_worker_is_an_error_and_committed_blocks_stay(ray_cluster, tmp
     while ray.available_resources().get("CPU") != 2:
         assert time.monotonic() < deadline_sec
         time.sleep(0.2)
+
+
+def test_actors_that_take_many_blocks_at_a_time_leave_some_to_the_others(ray_cluster, tmp_path):
+    out, here = str(tmp_path / "out"), tmp_path / "here"
+    here.mkdir()
+
+    def make_patient():
+        def work(rows):
+            (here / str(os.getpid())).touch()
+            deadline_sec = time.monotonic() + 60
+            while len(list(here.iterdir())) < 2 and time.monotonic() < deadline_sec:
+                time.sleep(0.1)
+            return BlockOutput({}, [reject(rows[0], "test", Reason.BAD_ROW, str(os.getpid()))], Counts(1, 0, 1))
+
+        return work
+
+    run_blocks("test", out, ROWS, make_patient, Needs(2), block_rows=1, in_flight=32, no_progress_timeout_sec=120)
+    rejects = [row for part in read_parts(out, REJECTS_TABLE, REJECTS) for row in part.to_pylist()]
+    blocks = Counter(row["detail"] for row in rejects)
+    assert len(blocks) == 2 and min(blocks.values()) >= 10
+
+
+def test_blocks_that_lie_elsewhere_are_missed(ray_cluster, tmp_path):
+    """As where each node has a disk of its own."""
+
+    def make_forgetful():
+        def work(rows):
+            if rows[0]["id"] == "clip 36":  # of the last block
+                (tmp_path / "receipts" / "00000.json").unlink()
+            return BlockOutput({}, [], Counts(len(rows), len(rows), 0))
+
+        return work
+
+    with pytest.raises(StorageError, match="1 of 10 blocks are on other nodes only"):
+        run_blocks("test", str(tmp_path), ROWS, make_forgetful, Needs(1), block_rows=4, no_progress_timeout_sec=120)
+
+
+def test_a_begun_stage_takes_no_other_rows(ray_cluster, tmp_path):
+    run(tmp_path / "out", tmp_path / "logs")
+    with pytest.raises(StorageError, match="was begun with other clips, or in another order"):
+        layout(str(tmp_path / "out"), ROWS[::-1], 4)
 
 
 def make_mortal(log_dir: str, kills: dict[str, int]):
