@@ -98,7 +98,7 @@ class RationalizeConfig(Section):
     requests_in_flight: int = Field(
         256, ge=1, json_schema_extra=NO_EFFECT, description="rationales that a replica writes at a time, about"
     )
-    max_model_len: int = Field(2048, ge=128, json_schema_extra=NO_EFFECT, description="tokens of prompt and answer")
+    max_model_len: int = Field(2048, ge=128, description="tokens of prompt and answer; longer clips are rejected")
 
 
 class PreflightConfig(Section):
@@ -124,7 +124,7 @@ class EvaluateConfig(Section):
     reason_then_label: bool = Field(
         False, description="also predict by writing a rationale for each clip and reading its answer line"
     )
-    max_model_len: int = Field(4096, ge=128, json_schema_extra=NO_EFFECT, description="tokens; engine vllm only")
+    max_model_len: int = Field(4096, ge=128, description="tokens; engine vllm only")
     example_rationales: int = Field(6, ge=0, description="example clips with a rationale in the report")
     max_rationale_tokens: int = Field(160, ge=8)
 

@@ -42,7 +42,10 @@ def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = N
     if not rows:
         raise DataError(f"data.manifest: none of {len(found)} rows can be used; the first: {refused[0]['detail']}")
     ordered = label_set(rows, configured)
-    return Dataset(split_and_limited(rows, data, seed), rejects + refused, ordered)
+    kept = sorted(
+        split_and_limited(rows, data, seed), key=lambda row: row["id"]
+    )  # as `data_identity`: in whatever order they came
+    return Dataset(kept, rejects + refused, ordered)
 
 
 def split_and_limited(rows: list[Row], data: DataConfig, seed: int) -> list[Row]:

@@ -18,12 +18,13 @@ import numpy as np
 from rbft_ray.core.bootstrap import group_indices
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError, DataError
-from rbft_ray.core.experiment import Answer, Budget, Protocol, RunScore, compare_arms, protocol_sha, turned
+from rbft_ray.core.experiment import Answer, Protocol, RunScore, compare_arms, protocol_sha, turned
 from rbft_ray.core.labels import label_counts
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
+from rbft_ray.pipeline.experiment_runs import Run, append_run, check_same_steps, read_runs
 from rbft_ray.pipeline.job import check_base, check_machine, storage_root
 from rbft_ray.pipeline.recipes import Plan, sources
 from rbft_ray.pipeline.reporting.gains import budget_words, learning_curves, print_results
@@ -37,7 +38,7 @@ from rbft_ray.stages import rationalize
 
 PLACE = ("storage", "ray")  # sections that say where an experiment runs
 ANSWER_COLUMNS: Mapping[Answer, str] = {"label": "predicted", "reasoned": "reasoned"}  # of PREDICTIONS
-RUNS_FILE, RESULTS_FILE, CURVES_FILE = "runs.jsonl", "results.json", "curves.svg"
+RESULTS_FILE, CURVES_FILE = "results.json", "curves.svg"
 
 
 class Arm(NamedTuple):
@@ -62,13 +63,6 @@ ARMS: Mapping[str, Arm] = {
     "rb_ft_captions": Arm("captions"),
     "rb_ft_oracle": Arm("facts"),
 }
-
-
-class Run(NamedTuple):
-    world: int
-    budget: Budget
-    seed: int
-    arm: str
 
 
 def read_protocol(source: str, overrides: Sequence[str] = ()) -> Protocol:
@@ -158,6 +152,8 @@ def run_plan(config: RunConfig, name: str) -> Plan:
     arm, found = ARMS[name], sources(config)
     arms, model = found.arms, None
     steps = [*found.data, found.clips]
+    if arm.trained and arms.features:
+        steps.append(arms.features)
     if arm.stage1 is not None:
         pool = config.model_copy(update={"seed": 0, "data": config.data.model_copy(update={"train_per_class": None})})
         rationales = sources(pool).rationales
@@ -167,7 +163,7 @@ def run_plan(config: RunConfig, name: str) -> Plan:
         start = None
     if arm.trained:
         model = arms.train("train_labels", config.train.stage2, start=start)
-        steps += [arms.features, model] if arms.features else [model]
+        steps.append(model)
     scored = arms.evaluate("reasoned" if config.evaluate.reason_then_label else "arm", model)
     return Plan(config, (*steps, scored), arms.task, arms.base, arms.identity)
 
@@ -220,6 +216,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     done = read_runs(folder)
     check_machine(root)
     check_base(run_plan(config, todo[0].arm))
+    check_same_steps(folder, {run: _directories(run_plan(run_config(protocol, run, place), run.arm)) for run in done})
     todo = [run for run in todo if run not in done]
     total = len(done) + len(todo)
     console.print(f"{protocol.name}: {len(done)} of {total} runs are done")
@@ -235,12 +232,16 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
                 console.print(f"run {len(done) + 1} of {total}: {of}")
                 run_steps(root, plan.steps, cluster)
                 done[run] = _scores(run, plan, root)
-                _append(folder, run, plan, done[run])
+                append_run(folder, run, done[run], _directories(plan))
     results = compare_arms([score for scores in done.values() for score in scores], protocol)
     storage.write_json(storage.join(folder, RESULTS_FILE), results)
     storage.write_bytes(storage.join(folder, CURVES_FILE), learning_curves(results).encode())
     print_results(results)
     return results
+
+
+def _directories(plan: Plan) -> list[str]:
+    return [step.directory for step in plan.steps]
 
 
 def _scores(run: Run, plan: Plan, root: str) -> list[RunScore]:
@@ -260,31 +261,3 @@ def _scores(run: Run, plan: Plan, root: str) -> list[RunScore]:
         RunScore(*run, gold, np.array([place.get(row[column], -1) for row in tested]), groups, answer)
         for answer, column in answers.items()
     ]
-
-
-def _append(folder: str, run: Run, plan: Plan, scores: Sequence[RunScore]) -> None:
-    row = {
-        **run._asdict(),
-        "gold": scores[0].gold.tolist(),
-        "answers": {score.answer: score.predicted.tolist() for score in scores},
-        "groups": scores[0].groups.tolist(),
-        "steps": [step.directory for step in plan.steps],
-    }
-    uri = storage.join(folder, RUNS_FILE)
-    before = storage.read_bytes(uri) if storage.exists(uri) else b""
-    storage.write_bytes(uri, before + (json.dumps(row, separators=(",", ":")) + "\n").encode())
-
-
-def read_runs(folder: str) -> dict[Run, list[RunScore]]:
-    """The finished runs of an experiment's directory."""
-    uri = storage.join(folder, RUNS_FILE)
-    lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
-    found = {}
-    for row in map(json.loads, lines):
-        budget = row["budget"] if isinstance(row["budget"], int) else tuple(row["budget"])
-        run = Run(row["world"], budget, row["seed"], row["arm"])
-        found[run] = [
-            RunScore(*run, np.array(row["gold"]), np.array(predicted), np.array(row["groups"]), answer)
-            for answer, predicted in row["answers"].items()
-        ]
-    return found

@@ -7,15 +7,15 @@ out:  features/NNNNN.parquet (schema FEATURES), rejects/NNNNN.parquet: clips who
 from functools import partial
 from typing import Any
 
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.errors import DataError, StorageError
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import FEATURES, Reason, reject
+from rbft_ray.core.schema import FEATURES, REJECTS, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files, read_frames
 from rbft_ray.model.vision_features import features_row, takes_features, vision_features
 from rbft_ray.model.vlm import Vlm, best_device, load
 from rbft_ray.runtime.block_runs import run_blocks
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, BlockWorker, Counts, read_rows
 
 STAGE = "vision_features"
 FEATURES_TABLE = "features"
@@ -70,6 +70,9 @@ def with_features(clips: list[dict[str, Any]], out: str) -> list[dict[str, Any]]
     """`clips` with `features`, where each one's lie (file, row), without those that were rejected.
 
     Where the step in `out` wrote no features, since the base's family cannot be given any, `clips` as they are.
+
+    Raises:
+        StorageError: a clip is neither there nor rejected.
     """
     places = {
         row["id"]: {"file": file, "row": number}
@@ -78,4 +81,7 @@ def with_features(clips: list[dict[str, Any]], out: str) -> list[dict[str, Any]]
     }
     if not places and not part_files(out, FEATURES_TABLE):
         return clips
+    refused = {row["id"] for row in read_rows(out, REJECTS_TABLE, REJECTS, ["id"])}
+    if lost := [clip["id"] for clip in clips if clip["id"] not in places and clip["id"] not in refused]:
+        raise StorageError(f"{out}: has no features of {len(lost)} clips, such as {lost[0]}; delete it and run again")
     return [{**clip, "features": places[clip["id"]]} for clip in clips if clip["id"] in places]

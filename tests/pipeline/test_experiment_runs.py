@@ -1,6 +1,7 @@
 """An experiment's runs: what they share, and what sets an arm apart."""
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,16 +14,14 @@ from rbft_ray.pipeline.experiment import (
     ARMS,
     CURVES_FILE,
     RESULTS_FILE,
-    RUNS_FILE,
-    Run,
     before_training,
     read_protocol,
-    read_runs,
     run_config,
     run_experiment,
     run_plan,
     runs_of,
 )
+from rbft_ray.pipeline.experiment_runs import RUNS_FILE, Run, read_runs
 from rbft_ray.pipeline.reporting.gains import learning_curves, print_results
 from rbft_ray.pipeline.settings import dump_config
 
@@ -202,10 +201,11 @@ def test_an_experiment_does_what_is_left_of_it_and_ends_with_the_same_results(ra
 
 @pytest.fixture
 def own_data(tmp_path, world):
-    """A protocol on a user's own videos."""
+    """A protocol on a user's own videos, which are in `videos/`."""
+    shutil.copytree(world, tmp_path / "videos")
     text = UNTRAINED.replace("worlds: [3]\n", "").replace("[1]", "[4]").replace("pool_per_class: 1\n", "")
     source = tmp_path / "own.yaml"
-    source.write_text(text + f"  data: {{manifest: {world / 'manifest.csv'}}}\n")
+    source.write_text(text + f"  data: {{manifest: {tmp_path / 'videos' / 'manifest.csv'}}}\n")
     return str(source)
 
 
@@ -216,6 +216,13 @@ def test_an_experiment_on_ones_own_videos_has_their_clips_and_labels(ray_cluster
     assert (results["worlds"], results["n_pairs"], results["n_test"], results["missing"]) == ([0], 1, 8, [])
     with pytest.raises(DataError, match=r"5 training clips of .* are asked for, there are 4"):
         run_experiment(own_data, [place, "budgets=[5]", "hypotheses=[5]"])
+    manifest = tmp_path / "videos" / "manifest.csv"
+    first, clip, *others = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([first, *others, clip]))  # in another order it is the same data set
+    assert run_experiment(own_data, [place]) == results
+    manifest.write_text("\n".join([first, *others]))
+    with pytest.raises(DataError, match="the data, the base or rbft-ray itself changed since"):
+        run_experiment(own_data, [place])
 
 
 def test_own_videos_are_drawn_from_by_every_seed_and_take_no_world(own_data):
