@@ -4,7 +4,7 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.table import Table
 
@@ -12,6 +12,7 @@ from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError, RbftError
 from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
+from rbft_ray.model.base import DEMO_BASE
 from rbft_ray.model.trackers import check_trackers
 from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
@@ -56,6 +57,8 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
+        for line in precision_warnings(config, cluster):
+            console.print(f"[yellow]![/yellow] {line}")
         check_resources(todo, cluster)
         if dry_run:
             return
@@ -107,6 +110,21 @@ def check_base(planned: Plan) -> None:
             f"sampling.multiple_px: {planned.base} takes frames whose sides are multiples of {multiple} px "
             f"(its patch size x spatial merge), not of {stored}; set it to {multiple}"
         )
+
+
+def precision_warnings(config: RunConfig, cluster: Mapping[str, float]) -> list[str]:
+    """What a base of one's own costs on GPUs in fp32, which is the demo's precision and the default."""
+    if config.model.base == DEMO_BASE or not cluster.get("GPU"):
+        return []
+    settings = {
+        "model.dtype": (config.model.dtype, "float32", "bfloat16"),
+        "train.precision": (config.train.precision, "fp32", "bf16"),
+    }
+    return [
+        f"{name}: {default} takes twice the memory of {better} and leaves tensor cores and FlashAttention idle; set it to {better}"
+        for name, (value, default, better) in settings.items()
+        if value == default
+    ]
 
 
 def _print_plan(planned: Plan, root: str, cluster: dict[str, float]) -> None:

@@ -13,18 +13,22 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict
 
-from rbft_ray.core.card import CARD_FILE, ClassifierCard, parse_card
+from rbft_ray.core.card import CARD_FILE, Calibration, ClassifierCard, parse_card
 from rbft_ray.core.config import ModelConfig, ServeConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import label_prompt, rationale_prompt
+from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.io.video import VideoError, decode_frames, read_clip
 from rbft_ray.model import engine
 from rbft_ray.model.vlm import best_device, load
 
 
-def read_card(model_dir: str) -> ClassifierCard:
+def read_card(model_dir: str, calibration: str | None = None) -> ClassifierCard:
     """The card in a model directory.
+
+    Args:
+        calibration: calibration.json of an evaluation, in place of the card's: that of the last run which evaluated the model.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -32,14 +36,17 @@ def read_card(model_dir: str) -> ClassifierCard:
     path = pathlib.Path(model_dir) / CARD_FILE
     if not path.is_file():
         raise DataError(f"{path}: missing; a server needs the model directory of a stage-2 training step")
-    return parse_card(path.read_bytes(), str(path))
+    card = parse_card(path.read_bytes(), str(path))
+    if calibration is None:
+        return card
+    return card.model_copy(update={"calibration": Calibration.model_validate(storage.read_json(calibration))})
 
 
 class Classifier:
     """One replica: the model in memory, the card's sampling contract enforced on every video."""
 
-    def __init__(self, model_dir: str, model: ModelConfig, config: ServeConfig):
-        self.card = read_card(model_dir)
+    def __init__(self, model_dir: str, model: ModelConfig, config: ServeConfig, calibration: str | None = None):
+        self.card = read_card(model_dir, calibration)
         self._task, self._config = self.card.task(), config
         self._engine = engine.TransformersEngine(load(model_dir, dtype=model.dtype, device=best_device()))
 
@@ -127,6 +134,7 @@ class ServeArguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model_dir: str
+    calibration: str | None = None
     model: ModelConfig = ModelConfig()
     serve: ServeConfig = ServeConfig()
     gpus: float = 0.0
@@ -140,10 +148,10 @@ def application(arguments: ServeArguments) -> Any:
     """
     from ray import serve
 
-    read_card(arguments.model_dir)
+    read_card(arguments.model_dir, arguments.calibration)
 
     def build() -> FastAPI:
-        classifier = Classifier(arguments.model_dir, arguments.model, arguments.serve)
+        classifier = Classifier(arguments.model_dir, arguments.model, arguments.serve, arguments.calibration)
         return http_app(classifier, arguments.serve.max_upload_mib)
 
     @serve.deployment(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from rbft_ray.core.errors import ConfigError, DataError, ResourceError, StorageError
+from rbft_ray.pipeline.job import precision_warnings
+from rbft_ray.pipeline.settings import parse_config
 
 ROOT = Path(__file__).parents[2]
 RBFT = [sys.executable, "-m", "rbft_ray.cli"]
@@ -74,6 +76,17 @@ def test_the_7b_config_plans_without_network_and_lists_missing_gpus(tmp_path):
     assert "8 GPUs needed, 0 there" in errors(done)
     assert "train_stage1" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_base_of_ones_own_in_fp32_on_gpus_is_pointed_out():
+    plain = parse_config({"model": {"base": "org/base"}})
+    assert [line.split(":")[0] for line in precision_warnings(plain, {"GPU": 1.0})] == [
+        "model.dtype",
+        "train.precision",
+    ]
+    half = parse_config({"model": {"base": "org/base", "dtype": "bfloat16"}, "train": {"precision": "bf16"}})
+    for config, cluster in ((plain, {"CPU": 8.0}), (half, {"GPU": 1.0}), (parse_config({}), {"GPU": 1.0})):
+        assert precision_warnings(config, cluster) == []
 
 
 def test_help_is_light():

@@ -15,7 +15,7 @@ from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.io.video import decode_frames, read_clip
 from rbft_ray.model.scoring import label_log_probabilities
-from rbft_ray.stages.serve import Classifier, ServeArguments, application, http_app
+from rbft_ray.stages.serve import Classifier, ServeArguments, application, http_app, read_card
 
 TASK = Task(("calm", "busy"), {"calm": "Nothing moves."})
 SAMPLING = SamplingContract(max_pixels=84 * 84)
@@ -79,6 +79,13 @@ def test_a_body_that_is_no_video_gets_a_reason(client, request_kwargs, status, r
     assert answer.status_code == status
     assert answer.json()["detail"]["reason"] == reason
     assert answer.json()["detail"]["detail"]
+
+
+def test_a_runs_own_calibration_takes_the_place_of_the_cards(model_dir, tmp_path):
+    own = tmp_path / "calibration.json"
+    own.write_text(CALIBRATION.model_copy(update={"temperature": 7.0, "abstain_below": None}).model_dump_json())
+    assert read_card(str(model_dir)).calibration == CALIBRATION
+    assert read_card(str(model_dir), str(own)).calibration.temperature == 7.0
 
 
 def test_the_card_is_served(client):
