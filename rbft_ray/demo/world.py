@@ -15,6 +15,7 @@ from rbft_ray.demo.grammar import Domain, make_domain, scene_of_class
 from rbft_ray.demo.language import reasoning, rule_task
 from rbft_ray.demo.render import render_frames, write_mp4
 from rbft_ray.demo.scenes import Scene, scene_facts, scene_of, with_fact
+from rbft_ray.io import storage
 
 GUIDANCE = "Each object acts twice: first and second."
 MANIFEST_COLUMNS = ("id", "path", "label", "split", "group")
@@ -47,7 +48,7 @@ def domain_task(domain_seed: int) -> Task:
 def true_rationales(domain_seed: int, folder: str) -> dict[str, str]:
     """{clip id: rationale from the true facts} of a data set that `write_world` wrote: what no model can improve on."""
     domain = make_domain(domain_seed)
-    lines = map(json.loads, (Path(folder) / "facts.jsonl").read_text(encoding="utf-8").splitlines())
+    lines = map(json.loads, storage.read_bytes(storage.join(folder, "facts.jsonl")).decode().splitlines())
     return {row["id"]: rationale_text(reasoning(scene_of(row), domain.rules), row["label"]) for row in lines}
 
 

@@ -1,9 +1,14 @@
-"""Which base model a name means, and its identity."""
+"""Which base model a name means, where its files are, and its identity."""
 
 import hashlib
 import pathlib
+import shutil
+import tempfile
+
+import filelock
 
 from rbft_ray.core.errors import DataError
+from rbft_ray.io import storage
 
 DEMO_BASE = "demo"
 _WHOLE_BELOW_BYTES = 64 << 20
@@ -23,6 +28,27 @@ def resolve_base(base: str, demo_dir: str) -> str:
     if looks_like_path:
         raise DataError(f"model.base: {path} is no model directory (it has no config.json)")
     return base
+
+
+def local_base(base: str) -> str:
+    """What libraries load: a directory or hub id as it is; of a URI, such as a trained model's, a copy on this node.
+
+    The copy is made once, in the system's temporary directory (TMPDIR), by whichever process asks first.
+    """
+    if not storage.scheme(base):
+        return base
+    folder = pathlib.Path(tempfile.gettempdir(), "rbft-models", storage.sha256(base.encode()))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            begun = folder.with_suffix(".part")
+            shutil.rmtree(begun, ignore_errors=True)
+            begun.mkdir()
+            found = storage.local_copy(base, str(begun))
+            if found != str(begun):  # it is on this node
+                return found
+            begun.rename(folder)
+    return str(folder)
 
 
 def base_identity(base: str, revision: str | None) -> str:

@@ -6,13 +6,15 @@ CPU and which outlives a killed parent on a GPU. This loop keeps the engine in t
 they live and die together.
 
 Callers wait in `submit` while as many requests as wanted are in the loop, so that there may be more callers than needed to keep
-the engine busy: while some of them wait for the last of their answers, others already have theirs in its batches.
+the engine busy: while some of them wait for the last of their answers, others already have theirs in its batches. Who came first
+goes first, also with what it asks later: otherwise all blocks of clips would end at the same time, and nothing before.
 
 A step that fails (out of memory, an input that the model chokes on) does not take the engine with it: the requests in it are
 aborted and asked again, half as many at a time, until the one that fails alone gets the error. Where MOST_FAILURES in a row do, or
 a process of tensor parallel is dead, the engine is given up, and with it the process (`WorkerBroken`).
 """
 
+import heapq
 import itertools
 import logging
 import queue
@@ -51,7 +53,8 @@ class RequestLoop:
     """
 
     def __init__(self, make_llm: Callable[[], Any], in_flight: int):
-        self._places = threading.Semaphore(in_flight)
+        self._free, self._waiting = in_flight, list[int]()  # places, and the heap of those who wait for one
+        self._change = threading.Condition()
         self._rendering = threading.Lock()  # the engine must meet videos in the order in which they were rendered
         self._beside = threading.Lock()
         self._new: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -65,10 +68,10 @@ class RequestLoop:
         built.result()
         self._openmp = ThreadpoolController().select(user_api="openmp")
 
-    def submit(self, prompt: dict[str, Any], params: Any) -> "Future[Any]":
+    def submit(self, prompt: dict[str, Any], params: Any, caller: int = 0) -> "Future[Any]":
         """The future of a request's `vllm.RequestOutput`; it raises what the engine raised on this request alone.
 
-        Waits while `in_flight` requests are in the loop.
+        Waits while `in_flight` requests are in the loop; of those who wait, the caller with the lowest number comes first.
 
         Args:
             prompt: {"prompt_token_ids", "multi_modal_data"} of vLLM.
@@ -81,9 +84,9 @@ class RequestLoop:
         from vllm.sampling_params import RequestOutputKind
 
         params.output_kind = RequestOutputKind.FINAL_ONLY
-        self._places.acquire()
+        self._take_place(caller)
         future: Future[Any] = Future()
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(lambda _: self._give_place())
         try:
             with self._rendering, self.beside():
                 if self._broken:
@@ -94,6 +97,19 @@ class RequestLoop:
             future.cancel()
             raise
         return future
+
+    def _take_place(self, caller: int) -> None:
+        with self._change:
+            heapq.heappush(self._waiting, caller)
+            self._change.wait_for(lambda: self._free and self._waiting[0] == caller)
+            heapq.heappop(self._waiting)
+            self._free -= 1
+            self._change.notify_all()
+
+    def _give_place(self) -> None:
+        with self._change:
+            self._free += 1
+            self._change.notify_all()
 
     def close(self) -> None:
         """Ends the thread once nothing runs."""

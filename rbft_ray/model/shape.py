@@ -8,6 +8,7 @@ import torch
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.estimate import PARTS, ModelShape, Part, Tower
 from rbft_ray.core.train_config import TrainConfig
+from rbft_ray.model.base import local_base
 from rbft_ray.model.trainable import make_trainable, part_of
 
 
@@ -57,7 +58,7 @@ def _on_meta(base: str, revision: str | None) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     try:
-        config = AutoConfig.from_pretrained(base, revision=revision)
+        config = AutoConfig.from_pretrained(local_base(base), revision=revision)
         with torch.device("meta"):
             return config, AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError, NotImplementedError) as error:

@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, ProcessorMixin
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.base import local_base
 from rbft_ray.model.video_input import video_text
 from rbft_ray.model.vlm import DTYPES, PER_TOKEN, Vlm, encode_prompts, render_prompt, to_device
 
@@ -41,7 +42,7 @@ def takes_features(base: str, revision: str | None = None) -> bool:
         DataError: there is no such model.
     """
     try:
-        config, _ = PreTrainedConfig.get_config_dict(base, revision=revision)
+        config, _ = PreTrainedConfig.get_config_dict(local_base(base), revision=revision)
     except (OSError, ValueError) as error:
         raise DataError(f"model.base: the configuration of {base!r} does not load: {error}") from error
     return config.get("model_type") in FAMILIES

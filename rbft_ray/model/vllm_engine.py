@@ -1,5 +1,7 @@
 """Generation and scoring by vLLM, in this process, for callers of any number of threads."""
 
+import copy
+import itertools
 import logging
 import weakref
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.errors import WorkerBroken
 from rbft_ray.core.trie import tries
 from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.base import local_base
 from rbft_ray.model.engine import Completion, Request
 from rbft_ray.model.request_loop import RequestLoop
 from rbft_ray.model.scoring import label_tokens
@@ -80,7 +83,7 @@ class VllmEngine:
         self._prompt_ids = lru_cache(maxsize=1024)(self._rendered_tokens)  # few prompts, many clips
         make_llm = partial(
             LLM,
-            model=base,
+            model=local_base(base),
             revision=revision,
             dtype=dtype,
             max_model_len=max_model_len,
@@ -96,7 +99,14 @@ class VllmEngine:
         )
         self._loop = RequestLoop(make_llm, in_flight)
         self.beside = self._loop.beside
+        self._callers, self._caller = itertools.count(1), 0
         weakref.finalize(self, self._loop.close)
+
+    def for_caller(self) -> "VllmEngine":
+        """The same engine for one more caller: its requests go before those of callers that come later."""
+        view = copy.copy(self)
+        view._caller = next(self._callers)
+        return view
 
     def generate(
         self, requests: Sequence[Request], *, max_tokens: int, temperature: float, log_probability: bool = False
@@ -133,7 +143,7 @@ class VllmEngine:
                 structured_outputs=self._form,
                 logprobs=0 if log_probability else None,  # of the chosen tokens only
             )
-            return self._loop.submit(vllm_prompt(self._prompt_ids(request.prompt), request.clip), params)
+            return self._loop.submit(vllm_prompt(self._prompt_ids(request.prompt), request.clip), params, self._caller)
         except WorkerBroken:
             raise
         except Exception as error:  # whatever vLLM or the processor has against this one input
@@ -223,7 +233,7 @@ class VllmEngine:
         try:
             if clip is not None:
                 check_frames(self._processor, clip)
-            return self._loop.submit(vllm_prompt((*prompt, *prefix), clip), params)
+            return self._loop.submit(vllm_prompt((*prompt, *prefix), clip), params, self._caller)
         except WorkerBroken:
             raise
         except Exception as error:

@@ -15,6 +15,7 @@ import torch
 
 from rbft_ray.core.errors import DataError
 from rbft_ray.io.clips import ClipFrames
+from rbft_ray.model.base import local_base
 from rbft_ray.model.positions import follow_reference
 from rbft_ray.model.video_input import check_frames, video_metadata, video_options
 
@@ -32,7 +33,7 @@ class Vlm(NamedTuple):
 
 
 def load_processor(base: str, revision: str | None = None) -> Any:
-    """The processor of a model directory or hub id.
+    """The processor of a model directory, URI or hub id.
 
     Raises:
         DataError: there is no such model, or it has no processor for video.
@@ -40,7 +41,7 @@ def load_processor(base: str, revision: str | None = None) -> Any:
     from transformers import AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(base, revision=revision)
+        processor = AutoProcessor.from_pretrained(local_base(base), revision=revision)
     except (OSError, ValueError) as error:
         raise DataError(f"model.base: {base!r} has no processor that loads: {_first_line(error)}") from error
     if getattr(processor, "video_processor", None) is None:
@@ -49,7 +50,7 @@ def load_processor(base: str, revision: str | None = None) -> Any:
 
 
 def load(base: str, *, dtype: str, revision: str | None = None, device: str = "cpu") -> Vlm:
-    """Loads a model directory or hub id in `dtype` (a key of DTYPES), in evaluation mode.
+    """Loads a model directory, URI or hub id in `dtype` (a key of DTYPES), in evaluation mode.
 
     Raises:
         DataError: there is no such model, or its weights do not load.
@@ -58,7 +59,7 @@ def load(base: str, *, dtype: str, revision: str | None = None, device: str = "c
 
     processor = load_processor(base, revision)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(base, revision=revision, dtype=DTYPES[dtype])
+        model = AutoModelForImageTextToText.from_pretrained(local_base(base), revision=revision, dtype=DTYPES[dtype])
     except (OSError, ValueError) as error:
         raise DataError(f"model.base: {base!r} does not load: {_first_line(error)}") from error
     follow_reference(model)

@@ -33,15 +33,15 @@ def find_model(run_dir: str) -> Found:
     Raises:
         DataError: neither a finished run nor a classifier.
     """
-    path = pathlib.Path(run_dir).expanduser().resolve()
-    if (path / CARD_FILE).is_file():
-        return Found(str(path), None, {})
-    if (path / RUN_FILE).is_file():
-        run = storage.read_json(str(path / RUN_FILE))
+    place = run_dir if storage.scheme(run_dir) else str(pathlib.Path(run_dir).expanduser().resolve())
+    if storage.exists(storage.join(place, CARD_FILE)):
+        return Found(place, None, {})
+    if storage.exists(storage.join(place, RUN_FILE)):
+        run = storage.read_json(storage.join(place, RUN_FILE))
         model_dir = storage.join(run["steps"]["train_rb_ft"], MODEL_DIR)
         return Found(model_dir, storage.join(run["steps"]["evaluate_rb_ft"], CALIBRATION_FILE), run["config"])
     raise DataError(
-        f"{path}: neither a finished run (no run.json) nor a classifier (no {CARD_FILE}); run `rbft run` first"
+        f"{place}: neither a finished run (no run.json) nor a classifier (no {CARD_FILE}); run `rbft run` first"
     )
 
 

@@ -1,5 +1,7 @@
 """Whole runs as lists of steps. `plan` is the job: data -> rationales -> stage 1 -> three arms -> evaluation."""
 
+import pathlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -162,18 +164,18 @@ def _render_step(config: RunConfig) -> Step:
     world = config.data.demo
 
     def run(context: StepContext) -> Counts:
-        import pathlib
-
         from rbft_ray.demo.world import write_world
 
-        write_world(
-            pathlib.Path(context.out),
-            domain_seed=world.domain_seed,
-            train_per_class=world.train_per_class,
-            val_per_class=world.val_per_class,
-            test_per_class=world.test_per_class,
-            seed=data_seed(config),
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            write_world(
+                pathlib.Path(folder),
+                domain_seed=world.domain_seed,
+                train_per_class=world.train_per_class,
+                val_per_class=world.val_per_class,
+                test_per_class=world.test_per_class,
+                seed=data_seed(config),
+            )
+            storage.upload_dir(folder, context.out)
         clips = sum(world.train_per_class) + 4 * (world.val_per_class + world.test_per_class)
         return Counts(clips, clips, 0)
 

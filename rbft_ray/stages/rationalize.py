@@ -164,7 +164,7 @@ def _make_worker(
     base: str, model: ModelConfig, task: Task, config: RationalizeConfig, seed: int, knowledge: Knowledge
 ) -> BlockWorker:
     engine = rationale_engine(base, model, config, seed, rationale_form(task.labels))
-    return lambda clips: rationalize_block(clips, engine, task, config, seed, knowledge)
+    return lambda clips: rationalize_block(clips, engine.for_caller(), task, config, seed, knowledge)
 
 
 def rationalize(

@@ -6,7 +6,6 @@ GET  /healthz       200 once the model is loaded
 """
 
 import asyncio
-import pathlib
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -33,10 +32,10 @@ def read_card(model_dir: str, calibration: str | None = None) -> ClassifierCard:
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    path = pathlib.Path(model_dir) / CARD_FILE
-    if not path.is_file():
-        raise DataError(f"{path}: missing; a server needs the model directory of a stage-2 training step")
-    card = parse_card(path.read_bytes(), str(path))
+    uri = storage.join(model_dir, CARD_FILE)
+    if not storage.exists(uri):
+        raise DataError(f"{uri}: missing; a server needs the model directory of a stage-2 training step")
+    card = parse_card(storage.read_bytes(uri), uri)
     if calibration is None:
         return card
     return card.model_copy(update={"calibration": Calibration.model_validate(storage.read_json(calibration))})

@@ -1,5 +1,6 @@
 """One vLLM engine for many threads: what each gets is its own, and what fails costs itself only."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -50,6 +51,19 @@ class Replica:
         alone = self._answers(requests)
         loop._llm.llm_engine.step = self._step
         return [answer.text for part in parts for answer in part], [answer.text for answer in alone], running
+
+    def by_callers(self):
+        """When a caller had the answers to what it asked a second time, and when six others had theirs that came after it."""
+        callers = [self._engine.for_caller() for _ in range(7)]
+
+        def ask(caller, times):
+            for _ in range(times):
+                caller.generate(self._requests(IN_FLIGHT), max_tokens=12, temperature=0.0)
+            return time.monotonic()
+
+        with ThreadPoolExecutor(len(callers)) as pool:
+            first, *others = [pool.submit(ask, caller, 1 + (n == 0)) for n, caller in enumerate(callers)]
+            return first.result(), [other.result() for other in others]
 
     def with_a_bad_frame_size(self):
         requests = self._requests(5)
@@ -144,6 +158,11 @@ def test_threads_share_the_engine_and_get_their_own_answers(replica):
     assert by_threads == alone
     assert len(set(alone)) > 1
     assert 3 < max(running) <= IN_FLIGHT  # more than one caller's, and no more than wanted
+
+
+def test_who_came_first_goes_first_with_what_it_asks_later(replica):
+    first, others = ray.get(replica.by_callers.remote())
+    assert sum(other < first for other in others) <= 4  # all six where the order is by chance
 
 
 def test_a_clip_that_the_processor_refuses_costs_itself(replica):
