@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rbft_ray.core.errors import ConfigError, DataError
-from rbft_ray.core.experiment import RunScore, protocol_sha
+from rbft_ray.core.experiment import RunScore, paired_runs, protocol_sha, scores_by_world
 from rbft_ray.pipeline.experiment import (
     ARMS,
     CURVES_FILE,
@@ -25,7 +25,8 @@ from rbft_ray.pipeline.experiment_runs import RUNS_FILE, Run, read_runs
 from rbft_ray.pipeline.reporting.gains import learning_curves, print_results
 from rbft_ray.pipeline.settings import dump_config
 
-PROTOCOLS = Path(__file__).parents[2] / "jobs" / "protocols"
+ROOT = Path(__file__).parents[2]
+PROTOCOLS, RESULTS = ROOT / "jobs" / "protocols", ROOT / "docs" / "results"
 PROTOCOL = """
 name: small
 worlds: [0, 1]
@@ -123,19 +124,23 @@ def test_committed_protocols_are_sound_and_committed_results_are_theirs(source):
         run_config(protocol, run)
     labels = [f"name={protocol.name}-labels", "answer=label"]
     for name, overrides in {source.stem: [], f"{source.stem}-labels": labels}.items():
-        results = PROTOCOLS.parents[1] / "docs" / "results" / f"{name}.json"
+        results = RESULTS / f"experiment-{name}.json"
         if results.exists():
             made = protocol_sha(read_protocol(str(source), overrides))
             assert json.loads(results.read_text())["protocol_sha"] == made
 
 
-def test_committed_runs_are_those_of_a_committed_protocol():
+def test_committed_results_are_those_of_committed_runs_of_a_committed_protocol():
     protocols = map(read_protocol, map(str, PROTOCOLS.glob("*.yaml")))
     planned = {f"{each.name}-{protocol_sha(each)[:12]}": set(runs_of(each)) for each in protocols}
-    for file in (PROTOCOLS.parents[1] / "docs" / "results").glob(f"*/{RUNS_FILE}"):
+    for file in RESULTS.glob(f"*/{RUNS_FILE}"):
         done = read_runs(str(file.parent))
-        assert set(done) <= planned[file.parent.name]
-        assert all(len(score.gold) == len(score.predicted) for scores in done.values() for score in scores)
+        assert set(done) == planned[file.parent.name]
+        results = json.loads((RESULTS / f"experiment-{file.parent.name.rpartition('-')[0]}.json").read_text())
+        for row in results["comparisons"]:
+            runs = [score for scores in done.values() for score in scores if score.answer == row["answer"]]
+            gains = scores_by_world(paired_runs(runs, row["arm"], row["baseline"], row["budget"]))
+            assert {str(world): pytest.approx(np.mean(of)) for world, of in gains.items()} == row["gain_by_world"]
 
 
 def test_finished_runs_are_read_back(tmp_path):
