@@ -53,8 +53,11 @@ class RequestLoop:
     """
 
     def __init__(self, make_llm: Callable[[], Any], in_flight: int):
-        self._free, self._waiting = in_flight, list[int]()  # places, and the heap of those who wait for one
-        self._change = threading.Condition()
+        self._free = in_flight  # places
+        self._waiting: list[
+            tuple[int, int, threading.Event]
+        ] = []  # a heap of those who wait for one: by caller, then in turn
+        self._placing, self._turns = threading.Lock(), itertools.count()
         self._rendering = threading.Lock()  # the engine must meet videos in the order in which they were rendered
         self._beside = threading.Lock()
         self._new: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -99,17 +102,20 @@ class RequestLoop:
         return future
 
     def _take_place(self, caller: int) -> None:
-        with self._change:
-            heapq.heappush(self._waiting, caller)
-            self._change.wait_for(lambda: self._free and self._waiting[0] == caller)
-            heapq.heappop(self._waiting)
-            self._free -= 1
-            self._change.notify_all()
+        with self._placing:
+            if self._free:
+                self._free -= 1
+                return
+            given = threading.Event()
+            heapq.heappush(self._waiting, (caller, next(self._turns), given))
+        given.wait()
 
     def _give_place(self) -> None:
-        with self._change:
-            self._free += 1
-            self._change.notify_all()
+        with self._placing:
+            if self._waiting:
+                heapq.heappop(self._waiting)[-1].set()
+            else:
+                self._free += 1
 
     def close(self) -> None:
         """Ends the thread once nothing runs."""
