@@ -216,7 +216,7 @@ def own_data(tmp_path, world):
 
 @pytest.mark.ray
 def test_an_experiment_on_ones_own_videos_has_their_clips_and_labels(ray_cluster, own_data, tmp_path):
-    place = f"storage={tmp_path / 'runs'}"
+    place = f"storage=local://{tmp_path / 'runs'}"  # by fsspec, as an object store
     results = run_experiment(own_data, [place])
     assert (results["worlds"], results["n_pairs"], results["n_test"], results["missing"]) == ([0], 1, 8, [])
     with pytest.raises(DataError, match=r"5 training clips of .* are asked for, there are 4"):
