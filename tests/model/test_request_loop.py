@@ -1,5 +1,6 @@
 """One vLLM engine for many threads: what each gets is its own, and what fails costs itself only."""
 
+import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,18 +53,31 @@ class Replica:
         loop._llm.llm_engine.step = self._step
         return [answer.text for part in parts for answer in part], [answer.text for answer in alone], running
 
-    def by_callers(self):
-        """When a caller had the answers to what it asked a second time, and when six others had theirs that came after it."""
-        callers = [self._engine.for_caller() for _ in range(7)]
+    def places_by_caller(self, callers):
+        """The order in which callers get a place who began to wait in this order while there was none."""
+        loop, placed = self._engine._loop, queue.SimpleQueue()
+        for _ in range(IN_FLIGHT):
+            loop._take_place(0)
 
-        def ask(caller, times):
-            for _ in range(times):
-                caller.generate(self._requests(IN_FLIGHT), max_tokens=12, temperature=0.0)
-            return time.monotonic()
+        def wait(caller):
+            loop._take_place(caller)
+            placed.put(caller)
 
         with ThreadPoolExecutor(len(callers)) as pool:
-            first, *others = [pool.submit(ask, caller, 1 + (n == 0)) for n, caller in enumerate(callers)]
-            return first.result(), [other.result() for other in others]
+            for number, caller in enumerate(callers, 1):
+                pool.submit(wait, caller)
+                while len(loop._waiting) < number:
+                    time.sleep(0.01)
+            order = []
+            for _ in callers:
+                loop._give_place()
+                order.append(placed.get(timeout=60))
+        for _ in range(IN_FLIGHT):
+            loop._give_place()
+        return order, loop._free
+
+    def numbers_of_callers(self):
+        return [self._engine.for_caller()._caller for _ in range(3)]
 
     def with_a_bad_frame_size(self):
         requests = self._requests(5)
@@ -161,8 +175,13 @@ def test_threads_share_the_engine_and_get_their_own_answers(replica):
 
 
 def test_who_came_first_goes_first_with_what_it_asks_later(replica):
-    first, others = ray.get(replica.by_callers.remote())
-    assert sum(other < first for other in others) <= 4  # all six where the order is by chance
+    order, free = ray.get(replica.places_by_caller.remote([5, 3, 4, 3, 1]))
+    assert order == [1, 3, 3, 4, 5]
+    assert free == IN_FLIGHT
+
+
+def test_callers_are_numbered_as_they_come(replica):
+    assert ray.get(replica.numbers_of_callers.remote()) == [1, 2, 3]
 
 
 def test_a_clip_that_the_processor_refuses_costs_itself(replica):

@@ -166,7 +166,7 @@ def test_a_clip_that_is_not_trained_on_is_only_scored(configured, clip: str, spl
             "clip one",
             r"--clip 'clip one': no such id among the 4 clips of data\.manifest .*videos\.csv, such as 'clip one: a'",
         ),
-        ("", r"--clip '': no such id .*such as 'held out'.*data\.id, else the column 'id'"),
+        ("", r"--clip '': no such id .*such as .*'held out'.*data\.id, else the column 'id'"),
         ("a\nb", r"--clip 'a\\nb': no such id"),
         ("broken", r"--clip 'broken': its row is rejected \(unknown_split\): 'trial' .*data\.split_names"),
     ],
