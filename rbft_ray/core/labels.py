@@ -18,13 +18,19 @@ def check_rows(
     split_names: Mapping[str, str],
     stage: str,
 ) -> tuple[list[Row], list[Row]]:
-    """Splits rows into usable ones (label mapped, split renamed) and rejects. Every row ends in exactly one of the two."""
+    """Splits rows into usable ones (label mapped, split renamed) and rejects. Every row ends in exactly one of the two.
+
+    Names of splits may be in any case. A video that an earlier row has is a clip that is there already.
+    """
     kept: list[Row] = []
     rejects: list[Row] = []
     seen: set[str] = set()
+    owners: dict[str, Row] = {}
+    known = {name.lower(): split for name, split in ({split: split for split in SPLITS} | dict(split_names)).items()}
     for row in rows:
         label = label_map.get(row["label"], row["label"])
-        split = split_names.get(row["split"], row["split"])
+        split = known.get(row["split"].lower(), row["split"])
+        owner = owners.get(row["video"])
         if row["id"] in seen:
             rejects.append(reject(row, stage, Reason.DUPLICATE_ID, "an earlier row has the same id"))
         elif not label:
@@ -35,9 +41,14 @@ def check_rows(
         elif split and split not in SPLITS:
             detail = f"{split!r} is none of {list(SPLITS)}; name it in data.split_names"
             rejects.append(reject(row, stage, Reason.UNKNOWN_SPLIT, detail))
+        elif owner is not None:
+            also = "" if owner["label"] == label else f" under the label {owner['label']!r}, not {label!r}"
+            detail = f"the row {owner['id']!r} has the same video{also}; a clip has one row and one label"
+            rejects.append(reject(row, stage, Reason.DUPLICATE_VIDEO, detail))
         else:
             kept.append({**row, "label": label, "split": split})
             seen.add(row["id"])
+            owners[row["video"]] = kept[-1]
     return kept, rejects
 
 

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     UNKNOWN_SPLIT = "unknown_split"
     DUPLICATE_ID = "duplicate_id"
+    DUPLICATE_VIDEO = "duplicate_video"
     BAD_ROW = "bad_row"
     MISSING_FILE = "missing_file"
     UNREADABLE_FILE = "unreadable_file"
@@ -38,6 +39,9 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     ENGINE_ERROR = "engine_error"
     WORKER_DIED = "worker_died"
+
+
+DUPLICATES = frozenset({Reason.DUPLICATE_ID, Reason.DUPLICATE_VIDEO})  # their clip is there, under another row
 
 
 def _schema(kind: str, fields: list[tuple[str, pa.DataType]], **metadata: str) -> pa.Schema:

@@ -54,7 +54,7 @@ def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
 def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
     suffix = posixpath.splitext(uri)[1].lower()
     if suffix not in _READERS:
-        yield from _folder_of_classes(uri, {*SPLITS, *data.split_names})
+        yield from _folder_of_classes(uri, {*SPLITS, *map(str.lower, data.split_names)})
         return
     try:
         content = storage.read_bytes(uri)
@@ -66,7 +66,7 @@ def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
         raise DataError(f"{uri}: cannot be read as {suffix[1:].upper()}: {str(error).splitlines()[0]}") from None
     if not records:
         raise DataError(f"{uri}: the manifest is empty")
-    columns = list(dict.fromkeys(key for record in records for key in record))
+    columns = list(dict.fromkeys(key for record in records for key in record if key))  # a nameless one: pandas' index
     wanted = {data.label, *_columns("data.video", data.video, columns), *_columns("data.id", data.id or "", columns)}
     lacking = sorted(wanted - set(columns))
     if lacking:
@@ -87,10 +87,10 @@ def _text(value: object) -> str:
 
 
 def _read_csv(content: bytes, separator: str) -> list[dict[str, object]]:
-    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator, restkey="")
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator)
     records: list[dict[str, object]] = []
     for record in reader:
-        if any(record.pop("", [])):
+        if any(record.pop(None, [])):
             raise ValueError(f"line {reader.line_num} has more values than the header has columns")
         records.append({str(key): value for key, value in record.items()})
     return records
@@ -116,6 +116,8 @@ def _columns(key: str, template: str, columns: Sequence[str]) -> set[str]:
         names = {name for _, name, _, _ in string.Formatter().parse(template) if name}
     except ValueError as error:
         raise ConfigError(f"{key}: {template!r} is no template: {error}") from None
+    if not names and template in columns:
+        raise ConfigError(f"{key}: {template!r} is the same for every row; write {{{template}}} for what the column holds")
     stems = {name for name in names if name.endswith("_stem") and name not in columns}
     return (names - stems) | {name.removesuffix("_stem") for name in stems}
 
@@ -131,7 +133,7 @@ def _row(record: Mapping[str, str], data: DataConfig, uri: str, split: str) -> R
         raise ValueError(f"data.video {data.video!r} names no file in this row")
     root = data.video_root or (uri if "folder_root" in record else posixpath.dirname(uri))
     named_id = _fill(data.id, record) if data.id else record.get("id", "")
-    default_id = f"{split}/{video}" if split and "folder_root" in record else video
+    default_id = f"{split}/{video}" if split else video
     return {
         "id": named_id or default_id,
         "video": storage.join(root, video),
@@ -143,10 +145,13 @@ def _row(record: Mapping[str, str], data: DataConfig, uri: str, split: str) -> R
 
 
 def _folder_of_classes(uri: str, split_names: set[str]) -> Iterator[dict[str, str]]:
-    """`class/file` or `split/class/file` below `uri`. Files above the class level and hidden files are no clips."""
+    """`class/file` or `split/class/file` below `uri`. Files above the class level and hidden files are no clips.
+
+    A link to a file that is not there is a row: its video is missing.
+    """
     if storage.size_bytes(uri) is not None:
         raise DataError(f"{uri}: of an unknown form; data.manifest names a {FORMS}")
-    names = storage.list_files(uri, recursive=True)
+    names = sorted([*storage.list_files(uri, recursive=True), *storage.broken_links(uri)])
     if not names:
         what = "the folder is empty" if storage.exists(uri) else "no such file or folder"
         raise DataError(f"{uri}: {what}; data.manifest names a {FORMS}")
@@ -154,6 +159,6 @@ def _folder_of_classes(uri: str, split_names: set[str]) -> Iterator[dict[str, st
         *above, file = name.split("/")
         if not above or any(part.startswith(".") for part in (*above, file)):
             continue
-        with_split = len(above) > 1 and above[0] in split_names
+        with_split = len(above) > 1 and above[0].lower() in split_names
         label = above[1] if with_split else above[0]
         yield {"path": name, "label": label, "split": above[0] if with_split else "", "folder_root": uri}

@@ -7,6 +7,7 @@ when it is closed).
 import contextlib
 import hashlib
 import json
+import pathlib
 import posixpath
 import uuid
 from collections.abc import Iterable
@@ -75,6 +76,15 @@ def list_files(uri: str, *, recursive: bool = False) -> list[str]:
     fs, path = filesystem(uri)
     found = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=recursive))
     return sorted(posixpath.relpath(info.path, path) for info in found if info.type == pafs.FileType.File)
+
+
+def broken_links(uri: str) -> list[str]:
+    """Sorted paths of links below a local directory that lead to nothing, which `list_files` passes over."""
+    fs, path = filesystem(uri)
+    if not isinstance(fs, pafs.LocalFileSystem):
+        return []
+    links = (found for found in pathlib.Path(path).rglob("*") if found.is_symlink() and not found.exists())
+    return sorted(found.relative_to(path).as_posix() for found in links)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -11,7 +11,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.labels import label_counts, take_of_labels
 from rbft_ray.core.prompts import Task, description_prompt, label_prompt, prompt_hash, rationale_prompt
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import REJECTS
+from rbft_ray.core.schema import DUPLICATES, REJECTS
 from rbft_ray.core.section import result_config
 from rbft_ray.core.stage1_answers import captions, definitions, shuffled_within_class
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
@@ -131,8 +131,8 @@ class Arms(NamedTuple):
                 self.task,
                 config.evaluate,
                 context.needs,
-                train_labels=[clip["label"] for clip in training_clips(config, self.task, ingested)],
-                refused=read_rows(ingested, REJECTS_TABLE, REJECTS),
+                train_labels=self._prior_labels(model, ingested),
+                refused=[row for row in read_rows(ingested, REJECTS_TABLE, REJECTS) if row["reason"] not in DUPLICATES],
                 seed=config.seed,
                 no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
             )
@@ -151,6 +151,12 @@ class Arms(NamedTuple):
         return Step(
             name, settings, lambda cluster: replica_needs(replicas, config.ray, cluster), run, inputs, identities
         )
+
+    def _prior_labels(self, model: Step | None, ingested: str) -> list[str]:
+        """The labels whose shares an arm's model has learned; none of the base, nor where training balanced the classes."""
+        if model is None or self.config.train.stage2.class_balance != "none":
+            return []
+        return [clip["label"] for clip in training_clips(self.config, self.task, ingested)]
 
 
 def _calibrate_card(card_uri: str, calibration_uri: str) -> None:

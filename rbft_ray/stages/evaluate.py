@@ -95,7 +95,8 @@ def evaluate(
     """Scores `clips`, calibrates on the validation split and writes predictions and metrics.
 
     Args:
-        train_labels: labels of the training clips: the prior that `config.target_prior` replaces.
+        train_labels: labels of the training clips: the prior that `config.target_prior` replaces; empty where the model has seen
+            all classes equally often, or none.
         refused: clips that never came so far (`label`, `split`): errors in the strict metrics.
     """
     counts = run_blocks(

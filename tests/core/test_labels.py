@@ -23,8 +23,8 @@ from rbft_ray.core.schema import SPLITS, Reason
 FRACTIONS = {"validation_fraction": 0.15, "test_fraction": 0.25}
 
 
-def row(row_id: str, label: str = "cat", split: str = "", group: str = "") -> Row:
-    return {"id": row_id, "label": label, "split": split, "group": group}
+def row(row_id: str, label: str = "cat", split: str = "", group: str = "", video: str = "") -> Row:
+    return {"id": row_id, "label": label, "split": split, "group": group, "video": video or f"{row_id}.mp4"}
 
 
 def clips(counts: dict[str, int], split: str = "") -> list[Row]:
@@ -77,14 +77,24 @@ def test_every_row_ends_in_exactly_one_place(rows: list[Row]) -> None:
         (row("1", "emu"), Reason.UNKNOWN_LABEL, "data.label_map"),
         (row("1", "cat", "holdout"), Reason.UNKNOWN_SPLIT, "data.split_names"),
         (row("0", "cat"), Reason.DUPLICATE_ID, "same id"),
+        (row("1", "cat", "test", video="0.mp4"), Reason.DUPLICATE_VIDEO, "the row '0' has the same video; a clip has one"),
+        (row("1", "dog", video="0.mp4"), Reason.DUPLICATE_VIDEO, "under the label 'cat', not 'dog'"),
     ],
     ids=lambda value: value if isinstance(value, Reason) else "",
 )
 def test_a_reject_says_why_and_what_to_do(bad: Row, reason: Reason, hint: str) -> None:
-    kept, rejects = check_rows([row("0"), bad], labels=["cat"], label_map={}, split_names={}, stage="ingest")
+    kept, rejects = check_rows([row("0"), bad], labels=["cat", "dog"], label_map={}, split_names={}, stage="ingest")
     assert [row["id"] for row in kept] == ["0"]
     assert [(row["reason"], row["stage"]) for row in rejects] == [(reason.value, "ingest")]
     assert hint in rejects[0]["detail"]
+
+
+def test_the_names_of_splits_may_be_in_any_case() -> None:
+    rows = [row("1", split="Train"), row("2", split="TEST"), row("3", split="VAL"), row("4", split="Hold-Out")]
+    kept, rejects = check_rows(
+        rows, labels=None, label_map={}, split_names={"val": "validation", "hold-out": "test"}, stage="ingest"
+    )
+    assert [row["split"] for row in kept] == ["train", "test", "validation", "test"] and not rejects
 
 
 def test_the_label_set_is_sorted_or_as_configured() -> None:

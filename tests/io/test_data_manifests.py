@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rbft_ray.core.config import DataConfig
-from rbft_ray.core.errors import DataError, RbftError
+from rbft_ray.core.errors import ConfigError, DataError, RbftError
 from rbft_ray.io.manifests import read_manifest
 
 RECORDS = [
@@ -101,6 +101,27 @@ def test_videos_lie_below_the_video_root(write) -> None:
     manifest = write("set.csv", "path,label\na.mp4,cat\n/abs/b.mp4,dog\ns3://bucket/c.mp4,dog\n")
     videos = column(rows_of(manifest, video_root="s3://videos/x"), "video")
     assert videos == ["s3://videos/x/a.mp4", "/abs/b.mp4", "s3://bucket/c.mp4"]
+
+
+def test_manifests_of_splits_may_name_different_videos_alike(write, tmp_path: Path) -> None:
+    train, test = (write(f"{split}/list.csv", "path,label\nv0.mp4,cat\n") for split in ("train", "test"))
+    rows = rows_of({"train": train, "test": test})
+    assert column(rows, "id") == ["train/v0.mp4", "test/v0.mp4"]
+    assert column(rows, "video") == [f"{tmp_path}/train/v0.mp4", f"{tmp_path}/test/v0.mp4"]
+
+
+def test_a_nameless_column_such_as_an_index_is_passed_over(write) -> None:
+    frame = pd.DataFrame({"path": ["a.mp4", "b.mp4"], "label": ["cat", "dog"]})
+    assert column(rows_of(write("set.csv", frame.to_csv())), "video")[1].endswith("/b.mp4")
+    with pytest.raises(DataError, match="line 2 has more values than the header has columns"):
+        rows_of(write("long.csv", "path,label\na.mp4,cat,x\n"))
+
+
+@pytest.mark.parametrize("key", ["video", "id"])
+def test_a_column_where_a_template_belongs_is_told_apart(write, key: str) -> None:
+    manifest = write("set.csv", "path,label\na.mp4,cat\n")
+    with pytest.raises(ConfigError, match=rf"data\.{key}: 'path' is the same for every row; write {{path}}"):
+        rows_of(manifest, **{key: "path"})
 
 
 def test_templates_name_columns_and_their_stems(write) -> None:
@@ -202,6 +223,18 @@ def test_a_folder_of_classes_below_splits(class_folder) -> None:
     rows = rows_of(class_folder("train/cat/a.mp4", "val/dog/b.mp4", "test/cat/c.mp4", "test/loose.mp4"))
     found = [(row["split"], row["label"]) for row in rows]
     assert found == [("test", "cat"), ("", "test"), ("train", "cat"), ("val", "dog")]
+
+
+def test_folders_of_splits_may_be_in_any_case(class_folder) -> None:
+    rows = rows_of(class_folder("Train/cat/a.mp4", "VAL/dog/b.mp4", "Test/cat/c.mp4"))
+    assert {(row["split"], row["label"]) for row in rows} == {("Train", "cat"), ("VAL", "dog"), ("Test", "cat")}
+
+
+def test_a_link_to_nothing_in_a_folder_of_classes_is_a_row(class_folder) -> None:
+    folder = class_folder("cat/a.mp4")
+    Path(folder, "cat", "b.mp4").symlink_to("/nowhere/b.mp4")
+    Path(folder, "cat", "c.mp4").symlink_to(Path(folder, "cat", "a.mp4"))
+    assert column(rows_of(folder), "id") == ["cat/a.mp4", "cat/b.mp4", "cat/c.mp4"]
 
 
 def test_a_folder_per_split(class_folder) -> None:

@@ -45,6 +45,18 @@ def test_an_empty_file_gives_the_defaults(write, content: str) -> None:
     assert load_config(write(content)) == RunConfig(name="my-run")
 
 
+def test_a_section_that_is_there_twice_is_refused(write) -> None:
+    path = write("train:\n  precision: bf16\nseed: 1\ntrain:\n  stage2: {epochs: 5}\n")
+    with pytest.raises(ConfigError, match=r"my-run.yaml: .*'train' is there a second time.* line 4"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", ".1e-3"])
+def test_a_number_with_an_exponent_is_a_number(write, text: str) -> None:
+    assert load_config(write(f"train: {{stage1: {{learning_rate: {text}}}}}")).train.stage1.learning_rate == 1e-4
+    assert load_config(None, [f"train.stage1.learning_rate={text}"]).train.stage1.learning_rate == 1e-4
+
+
 def test_overrides_are_read_as_yaml_and_put_over_the_file(write) -> None:
     path = write("train: {workers: 1, stage1: {epochs: 1.0, global_batch: 4}}")
     config = load_config(

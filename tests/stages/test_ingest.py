@@ -26,12 +26,12 @@ def run_ingest(manifest: Path, out: Path, cluster: dict[str, float], *overrides:
 @pytest.fixture
 def messy(world: Path, tmp_path: Path) -> Path:
     """Six good clips and one of each kind of bad row."""
-    good = sorted((world / "videos").glob("train-*.mp4"))[:6]
+    good = sorted((world / "videos").glob("train-*.mp4"))[:8]
     (tmp_path / "cut.mp4").write_bytes(good[0].read_bytes()[:400])
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("this is no video")
-    rows = [f"{path.stem},{path},{'x' if index % 2 else 'y'},train" for index, path in enumerate(good)]
-    rows += [f"t{index},{good[index]},{'x' if index % 2 else 'y'},test" for index in range(2)]
+    rows = [f"{path.stem},{path},{'x' if index % 2 else 'y'},train" for index, path in enumerate(good[:6])]
+    rows += [f"t{index},{path},{'x' if index % 2 else 'y'},test" for index, path in enumerate(good[6:])]
     rows += [
         "cut,cut.mp4,x,train",
         "empty,empty.mp4,x,train",
@@ -83,8 +83,8 @@ def test_a_clip_holds_its_frames_times_and_contract(ray_cluster, messy, tmp_path
 
 
 def test_a_split_without_a_readable_video_is_an_error(ray_cluster, world, tmp_path):
-    good = next((world / "videos").glob("train-*.mp4"))
-    lines = [f"{good},x,train", f"{good},y,train", "gone1.mp4,x,test", "gone2.mp4,y,test"]
+    one, two = sorted((world / "videos").glob("train-*.mp4"))[:2]
+    lines = [f"{one},x,train", f"{two},y,train", "gone1.mp4,x,test", "gone2.mp4,y,test"]
     (tmp_path / "m.csv").write_text("id,path,label,split\n" + "".join(f"{i},{line}\n" for i, line in enumerate(lines)))
     with pytest.raises(DataError, match="test split"):
         run_ingest(tmp_path / "m.csv", tmp_path / "out", ray_cluster)
