@@ -24,15 +24,15 @@ def check_rows(
     """
     kept: list[Row] = []
     rejects: list[Row] = []
-    seen: set[str] = set()
-    owners: dict[str, Row] = {}
+    by_id: dict[str, Row] = {}
+    by_video: dict[str, Row] = {}
     known = {name.lower(): split for name, split in ({split: split for split in SPLITS} | dict(split_names)).items()}
     for row in rows:
         label = label_map.get(row["label"], row["label"])
         split = known.get(row["split"].lower(), row["split"])
-        owner = owners.get(row["video"])
-        if row["id"] in seen:
-            rejects.append(reject(row, stage, Reason.DUPLICATE_ID, "an earlier row has the same id"))
+        if earlier := by_id.get(row["id"]):
+            detail = f"an earlier row has the same id{_other_label(earlier, label)}"
+            rejects.append(reject(row, stage, Reason.DUPLICATE_ID, detail))
         elif not label:
             rejects.append(reject(row, stage, Reason.NO_LABEL, "the row has no label"))
         elif labels is not None and label not in labels:
@@ -41,15 +41,17 @@ def check_rows(
         elif split and split not in SPLITS:
             detail = f"{split!r} is none of {list(SPLITS)}; name it in data.split_names"
             rejects.append(reject(row, stage, Reason.UNKNOWN_SPLIT, detail))
-        elif owner is not None:
-            also = "" if owner["label"] == label else f" under the label {owner['label']!r}, not {label!r}"
-            detail = f"the row {owner['id']!r} has the same video{also}; a clip has one row and one label"
+        elif earlier := by_video.get(row["video"]):
+            detail = f"the row {earlier['id']!r} has the same video{_other_label(earlier, label)}; a clip has one row"
             rejects.append(reject(row, stage, Reason.DUPLICATE_VIDEO, detail))
         else:
             kept.append({**row, "label": label, "split": split})
-            seen.add(row["id"])
-            owners[row["video"]] = kept[-1]
+            by_id[row["id"]] = by_video[row["video"]] = kept[-1]
     return kept, rejects
+
+
+def _other_label(earlier: Mapping[str, str], label: str) -> str:
+    return "" if earlier["label"] == label else f", under the label {earlier['label']!r} and not {label!r}"
 
 
 def label_set(rows: Iterable[Mapping[str, str]], configured: Sequence[str] | None) -> tuple[str, ...]:

@@ -117,7 +117,9 @@ def _columns(key: str, template: str, columns: Sequence[str]) -> set[str]:
     except ValueError as error:
         raise ConfigError(f"{key}: {template!r} is no template: {error}") from None
     if not names and template in columns:
-        raise ConfigError(f"{key}: {template!r} is the same for every row; write {{{template}}} for what the column holds")
+        raise ConfigError(
+            f"{key}: {template!r} is the same for every row; write {{{template}}} for what the column holds"
+        )
     stems = {name for name in names if name.endswith("_stem") and name not in columns}
     return (names - stems) | {name.removesuffix("_stem") for name in stems}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rbft_ray.core.config import DataConfig, RunConfig
-from rbft_ray.core.errors import ConfigError, DataError
+from rbft_ray.core.errors import ConfigError, DataError, StorageError
 from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows
 from rbft_ray.core.prompt_checks import check_task_words
 from rbft_ray.core.prompts import Task
@@ -15,11 +15,15 @@ from rbft_ray.io.manifests import STAGE, read_manifest
 
 
 class Dataset(NamedTuple):
-    """rows: with label and split; rejects: rows that cannot be used, before any video is opened."""
+    """rows: with label and split; rejects: rows that cannot be used, before any video is opened.
+
+    sizes: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
+    """
 
     rows: list[Row]
     rejects: list[Row]
     labels: tuple[str, ...]
+    sizes: dict[str, int | None]
 
 
 def data_seed(config: RunConfig) -> int:
@@ -45,7 +49,7 @@ def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = N
     kept = sorted(
         split_and_limited(rows, data, seed), key=lambda row: row["id"]
     )  # as `data_identity`: in whatever order they came
-    return Dataset(kept, rejects + refused, ordered)
+    return Dataset(kept, rejects + refused, ordered, {row["id"]: _size_bytes(row["video"]) for row in kept})
 
 
 def split_and_limited(rows: list[Row], data: DataConfig, seed: int) -> list[Row]:
@@ -71,10 +75,17 @@ def absolute_data(data: DataConfig) -> DataConfig:
     return data.model_copy(update={"manifest": manifest, "video_root": root})
 
 
+def _size_bytes(uri: str) -> int | None:
+    try:
+        return storage.size_bytes(uri)
+    except (OSError, StorageError):  # one row must not end the run; ingest rejects it with the reason
+        return None
+
+
 def data_identity(dataset: Dataset) -> str:
     """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos. Not of where they lie."""
     facts = sorted(
-        [row["id"], row["label"], row["split"], row["group"], row["relative"], storage.size_bytes(row["video"]) or -1]
+        [row["id"], row["label"], row["split"], row["group"], row["relative"], dataset.sizes[row["id"]] or -1]
         for row in dataset.rows
     )
     refused = sorted([row["id"], row["reason"], row["detail"]] for row in dataset.rejects)

@@ -14,6 +14,7 @@ from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
 from rbft_ray.model.base import DEMO_BASE
 from rbft_ray.model.trackers import check_trackers
+from rbft_ray.pipeline.data_summary import print_data
 from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.runner import RUN_FILE, check_resources, run_steps, status, step_dir, unfinished
@@ -54,6 +55,8 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
         check_machine(root)
         check_base(planned)
         check_trackers(config.train.trackers)
+    if planned.dataset is not None:
+        print_data(planned.dataset)
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
@@ -74,9 +77,9 @@ def _report_is_current(planned: Plan, root: str, run_dir: str) -> bool:
 
     if not all(storage.exists(storage.join(run_dir, name)) for name in FILES):
         return False
-    return storage.read_json(storage.join(run_dir, RUN_FILE))["steps"] == {
-        step.name: step_dir(root, step) for step in planned.steps
-    }
+    made_from = storage.read_json(storage.join(run_dir, RUN_FILE))
+    steps = {step.name: step_dir(root, step) for step in planned.steps}
+    return (made_from["steps"], made_from["config"]) == (steps, planned.config.model_dump(mode="json"))
 
 
 def _print_existing_summary(run_dir: str) -> None:

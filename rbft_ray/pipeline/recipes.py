@@ -31,7 +31,7 @@ from rbft_ray.pipeline.arms import Arms, budget, training_clips
 from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task
 from rbft_ray.pipeline.reporting.words import rationale_warnings
 from rbft_ray.pipeline.step import Step, StepContext
-from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts
+from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import ingest, preflight, rationalize
@@ -40,25 +40,30 @@ ARMS = ("zero_shot", "direct_sft", "rb_ft")
 
 
 class Plan(NamedTuple):
-    """A run, decided before anything starts. base: directory or hub id; identity: of its weights."""
+    """A run, decided before anything starts. base: directory or hub id; identity: of its weights.
+
+    dataset: the rows of the manifest; None for the demo world.
+    """
 
     config: RunConfig
     steps: tuple[Step, ...]
     task: Task
     base: str
     identity: str
+    dataset: Dataset | None = None
 
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
 
 
 class Sources(NamedTuple):
-    """What all arms of a run share: their steps come first, in this order."""
+    """What all arms of a run share: their steps come first, in this order. dataset: as in `Plan`."""
 
     data: tuple[Step, ...]
     clips: Step
     rationales: Step
     arms: Arms
+    dataset: Dataset | None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -79,7 +84,7 @@ def plan(config: RunConfig) -> Plan:
     rb_ft = arms.train("train_rb_ft", config.train.stage2, start=stage1)
     scored = [arms.evaluate(arm, model) for arm, model in zip(ARMS, (None, direct_sft, rb_ft), strict=True)]
     steps = (*found.steps, stage1, direct_sft, rb_ft, *scored)
-    return Plan(config, steps, arms.task, arms.base, arms.identity)
+    return Plan(config, steps, arms.task, arms.base, arms.identity, found.dataset)
 
 
 def sources(config: RunConfig) -> Sources:
@@ -91,6 +96,7 @@ def sources(config: RunConfig) -> Sources:
     base = resolve_base(config.model.base, str(demo.BASE_DIR))
     identity = base_identity(base, config.model.revision)
     data: tuple[Step, ...]
+    dataset: Dataset | None = None
     if config.data.manifest is None:
         task, data = _demo_task(config), (_render_step(config),)
         clips = _ingest_step(config, None, task, data, {})
@@ -101,7 +107,7 @@ def sources(config: RunConfig) -> Sources:
     _check_target_prior(config, task)
     arms = Arms(config, task, base, identity, clips)
     arms = arms._replace(features=arms.vision_features())
-    return Sources(data, clips, _rationalize_step(config, task, clips, base, identity), arms)
+    return Sources(data, clips, _rationalize_step(config, task, clips, base, identity), arms, dataset)
 
 
 def _check_target_prior(config: RunConfig, task: Task) -> None:
@@ -220,9 +226,9 @@ def _check_splits(ingest_dir: str) -> None:
     found = {clip["split"] for clip in list_clips(ingest_dir, SPLITS)}
     for split in ("train", "test"):
         if split not in found:
-            raise DataError(
-                f"no video of the {split} split could be read; the reasons are in {ingest_dir}/{REJECTS_TABLE}"
-            )
+            lost = [row for row in read_rows(ingest_dir, REJECTS_TABLE, REJECTS) if row["split"] == split]
+            why = f"; the first of {len(lost)}: {lost[0]['detail']}" if lost else ""
+            raise DataError(f"no video of the {split} split could be read{why} (all: {ingest_dir}/{REJECTS_TABLE})")
 
 
 def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, identity: str) -> Step:

@@ -16,6 +16,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from rbft_ray.core.data_checks import data_warnings
 from rbft_ray.io import storage
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting import classes, clips, facts, figures, words
@@ -134,7 +135,7 @@ def _page(
         "tests": tests,
         "calibrations": {arm: metrics[arm]["calibration"] for arm in ARMS},
         "verdict": words.verdict(comparison),
-        "warnings": [*words.warnings(tests, labels), *told],
+        "warnings": [*words.warnings(tests, labels), *data_warnings(data["clips"], labels), *told],
         "any_rejected": any(test["rejected"] for test in tests.values()),
         "any_reasoned": any(test["reasoned"] for test in tests.values()),
         "any_threshold": any(metrics[arm]["calibration"]["abstain_below"] is not None for arm in ARMS),

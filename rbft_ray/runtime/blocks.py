@@ -10,6 +10,7 @@ Layout of a stage's directory:
     <table>/00007.parquet
 """
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from rbft_ray.core.errors import StorageError
-from rbft_ray.core.schema import REJECTS
+from rbft_ray.core.schema import REJECTS, Reason
 from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files
 
@@ -85,6 +86,19 @@ def committed(out: str) -> dict[int, Counts]:
     names = storage.list_files(storage.join(out, "receipts"))
     blocks = [int(name[:5]) for name in names if re.fullmatch(r"\d{5}\.json", name)]
     return {block: Counts(**storage.read_json(storage.join(out, "receipts", f"{block:05d}.json"))) for block in blocks}
+
+
+def uncommit(out: str, reason: Reason) -> int:
+    """Lets every block that rejected a row for this reason be done again. Returns how many there are."""
+    files = part_files(out, REJECTS_TABLE)
+    blocks = [
+        posixpath.basename(file)[:5]
+        for file in files
+        if any(row["reason"] == reason for row in storage.read_table(file, REJECTS, ["reason"]).to_pylist())
+    ]
+    for block in blocks:
+        storage.delete_file(storage.join(out, "receipts", f"{block}.json"))
+    return len(blocks)
 
 
 def layout(out: str, rows: Sequence[dict[str, Any]], block_rows: int) -> list[list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import CLIPS_TABLE
 from rbft_ray.io.video import VideoError, read_clip
 from rbft_ray.runtime.block_runs import run_blocks
-from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts
+from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, uncommit
 
 STAGE = "ingest"
 
@@ -60,8 +60,20 @@ def ingest(
     block_clips: int,
     no_progress_timeout_sec: float,
 ) -> Counts:
-    """Decodes and samples every row's video into `out`. Returns the counts of these rows."""
-    worker = partial(_ingest_block, contract.model_dump_json())
-    return run_blocks(
-        STAGE, out, rows, worker, needs, block_rows=block_clips, no_progress_timeout_sec=no_progress_timeout_sec
+    """Decodes and samples every row's video into `out`. Returns the counts of these rows.
+
+    Files that are there and cannot be read (a network, a permission) are tried twice, and again where the step goes on later.
+    """
+    work = partial(
+        run_blocks,
+        STAGE,
+        out,
+        rows,
+        partial(_ingest_block, contract.model_dump_json()),
+        needs,
+        block_rows=block_clips,
+        no_progress_timeout_sec=no_progress_timeout_sec,
     )
+    uncommit(out, Reason.UNREADABLE_FILE)
+    counts = work()
+    return work() if uncommit(out, Reason.UNREADABLE_FILE) else counts

@@ -77,8 +77,13 @@ def test_every_row_ends_in_exactly_one_place(rows: list[Row]) -> None:
         (row("1", "emu"), Reason.UNKNOWN_LABEL, "data.label_map"),
         (row("1", "cat", "holdout"), Reason.UNKNOWN_SPLIT, "data.split_names"),
         (row("0", "cat"), Reason.DUPLICATE_ID, "same id"),
-        (row("1", "cat", "test", video="0.mp4"), Reason.DUPLICATE_VIDEO, "the row '0' has the same video; a clip has one"),
-        (row("1", "dog", video="0.mp4"), Reason.DUPLICATE_VIDEO, "under the label 'cat', not 'dog'"),
+        (row("0", "dog"), Reason.DUPLICATE_ID, "same id, under the label 'cat' and not 'dog'"),
+        (
+            row("1", "cat", "test", video="0.mp4"),
+            Reason.DUPLICATE_VIDEO,
+            "the row '0' has the same video; a clip has one row",
+        ),
+        (row("1", "dog", video="0.mp4"), Reason.DUPLICATE_VIDEO, "same video, under the label 'cat' and not 'dog'"),
     ],
     ids=lambda value: value if isinstance(value, Reason) else "",
 )

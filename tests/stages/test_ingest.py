@@ -12,7 +12,7 @@ from rbft_ray.io.clips import list_clips, read_clip_rows, read_frames
 from rbft_ray.pipeline.recipes import plan
 from rbft_ray.pipeline.settings import load_config
 from rbft_ray.pipeline.step import StepContext
-from rbft_ray.runtime.blocks import Counts, read_parts
+from rbft_ray.runtime.blocks import Counts, read_parts, read_rows
 
 pytestmark = pytest.mark.ray
 
@@ -86,5 +86,19 @@ def test_a_split_without_a_readable_video_is_an_error(ray_cluster, world, tmp_pa
     one, two = sorted((world / "videos").glob("train-*.mp4"))[:2]
     lines = [f"{one},x,train", f"{two},y,train", "gone1.mp4,x,test", "gone2.mp4,y,test"]
     (tmp_path / "m.csv").write_text("id,path,label,split\n" + "".join(f"{i},{line}\n" for i, line in enumerate(lines)))
-    with pytest.raises(DataError, match="test split"):
+    with pytest.raises(DataError, match=r"test split could be read; the first of 2: .*gone1.mp4: no such file"):
         run_ingest(tmp_path / "m.csv", tmp_path / "out", ray_cluster)
+
+
+def test_a_file_that_could_not_be_read_for_once_is_read_when_the_step_goes_on(ray_cluster, world, tmp_path):
+    videos = sorted((world / "videos").glob("train-*.mp4"))[:4]
+    (tmp_path / "there.mp4").mkdir()  # to be read, it is no file
+    lines = [f"{video},{'xy'[index % 2]},{'train' if index < 2 else 'test'}" for index, video in enumerate(videos)]
+    (tmp_path / "m.csv").write_text("path,label,split\n" + "\n".join([*lines, "there.mp4,x,train"]) + "\n")
+    out = tmp_path / "out"
+    assert run_ingest(tmp_path / "m.csv", out, ray_cluster) == Counts(5, 4, 1)
+    assert [row["reason"] for row in read_rows(str(out), "rejects", REJECTS)] == ["unreadable_file"]
+    (tmp_path / "there.mp4").rmdir()
+    (tmp_path / "there.mp4").write_bytes(videos[0].read_bytes())
+    assert run_ingest(tmp_path / "m.csv", out, ray_cluster) == Counts(5, 5, 0)
+    assert not read_rows(str(out), "rejects", REJECTS)

@@ -60,7 +60,7 @@ def split_counts(plan: Plan, root: str, rejected: Sequence[Mapping[str, Any]]) -
 
     Returns:
         splits: per split name, clips, groups (named ones) and rejected (before training and scoring);
-        train: {label: training clips}.
+        train: {label: training clips}; clips: rows of `list_clips`.
     """
     ingest = plan.step("ingest")
     clips = list_clips(step_dir(root, ingest), SPLITS)
@@ -72,7 +72,7 @@ def split_counts(plan: Plan, root: str, rejected: Sequence[Mapping[str, Any]]) -
         groups = {clip["group"] for clip in own if clip["group"]}
         splits.append({"name": name, "clips": len(own), "groups": len(groups), "rejected": refused[name]})
     train = Counter(clip["label"] for clip in clips if clip["split"] == "train")
-    return {"splits": splits, "train": {label: train[label] for label in plan.task.labels}}
+    return {"splits": splits, "train": {label: train[label] for label in plan.task.labels}, "clips": clips}
 
 
 def all_rejects(plan: Plan, root: str) -> list[dict[str, Any]]:
