@@ -49,6 +49,9 @@ def decode_frames(frames: Sequence[bytes]) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(frame)).convert("RGB")) for frame in frames])
 
 
+_NO_TIME_SEC = -1e9  # FFmpeg's mark for a frame without a time, -2^63 ticks, is below it in every time base
+
+
 class _Source(NamedTuple):
     """A video that can be sampled. starts_sec: (F,) times from 0; fetch: (n,) ascending indices -> uint8 (n, H, W, 3)."""
 
@@ -68,9 +71,18 @@ def _first_line(error: BaseException) -> str:
     return _SOURCE_POSITION.sub("", line).strip()[:300]
 
 
+_SEQUENTIAL = (  # containers by their bytes at (start, end): not every frame has a time, so that decord finds others than asked for
+    {(0, 4): b"RIFF", (8, 12): b"AVI "},
+    {(0, 4): b"\x00\x00\x01\xba"},  # MPEG program stream: .mpg, .vob
+    {(0, 4): b"\x30\x26\xb2\x75"},  # ASF: .wmv
+    {(0, 3): b"FLV"},
+    {(0, 1): b"\x47", (188, 189): b"\x47"},  # MPEG transport stream
+    {(4, 5): b"\x47", (196, 197): b"\x47"},  # the same with a time before each packet: .m2ts
+)
+
+
 def _lacks_timestamps(content: bytes) -> bool:
-    """AVI and MPEG transport streams: decord seeks to other frames than asked for where B-frames have no times of their own."""
-    return (content[:4] == b"RIFF" and content[8:12] == b"AVI ") or content[:1] == content[188:189] == b"\x47"
+    return any(all(content[slice(*place)] == mark for place, mark in marks.items()) for marks in _SEQUENTIAL)
 
 
 def _open_decord(content: bytes) -> _Source:
@@ -89,6 +101,8 @@ def _open_decord(content: bytes) -> _Source:
     except Exception as error:
         raise VideoError(Reason.BAD_TIMES, f"no frame times: {_first_line(error)}") from None
     first_sec = spans_sec[:, 0].min()
+    if not np.isfinite(spans_sec).all() or first_sec < _NO_TIME_SEC:
+        raise VideoError(Reason.BAD_TIMES, "frames without a time")
     duration_sec = float(spans_sec[:, 1].max() - first_sec)
     return _Source(
         spans_sec[:, 0] - first_sec, duration_sec, fps, lambda indices: reader.get_batch(indices.tolist()).asnumpy()

@@ -131,7 +131,7 @@ class Arms(NamedTuple):
                 self.task,
                 config.evaluate,
                 context.needs,
-                train_labels=self._prior_labels(model, ingested),
+                train_labels=self.prior_labels(model, ingested),
                 refused=[row for row in read_rows(ingested, REJECTS_TABLE, REJECTS) if row["reason"] not in DUPLICATES],
                 seed=config.seed,
                 no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
@@ -152,7 +152,7 @@ class Arms(NamedTuple):
             name, settings, lambda cluster: replica_needs(replicas, config.ray, cluster), run, inputs, identities
         )
 
-    def _prior_labels(self, model: Step | None, ingested: str) -> list[str]:
+    def prior_labels(self, model: Step | None, ingested: str) -> list[str]:
         """The labels whose shares an arm's model has learned; none of the base, nor where training balanced the classes."""
         if model is None or self.config.train.stage2.class_balance != "none":
             return []

@@ -49,6 +49,11 @@ def test_the_frames_are_those_of_the_grid(make_video) -> None:
         (".avi", "libx264"),
         (".ts", "libx264"),
         (".ts", "mpeg2video"),
+        (".m2ts", "libx264"),
+        (".mpg", "mpeg2video"),
+        (".vob", "mpeg2video"),
+        (".wmv", "wmv2"),
+        (".flv", "flv1"),
     ],
 )
 def test_other_containers_and_codecs_give_the_same_frames(make_video, suffix: str, codec: str) -> None:

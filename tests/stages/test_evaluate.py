@@ -7,7 +7,15 @@ import pytest
 
 from rbft_ray.core.config import EvaluateConfig
 from rbft_ray.core.prompts import Task
+from rbft_ray.core.resources import Needs
+from rbft_ray.core.schema import CLIPS
+from rbft_ray.io.clips import read_clip_rows
+from rbft_ray.io.storage import write_table
 from rbft_ray.model.engine import TransformersEngine
+from rbft_ray.pipeline.arms import Arms
+from rbft_ray.pipeline.settings import load_config
+from rbft_ray.pipeline.step import Step
+from rbft_ray.runtime.blocks import Counts, part
 from rbft_ray.stages.evaluate import calibrate, label_lengths, metrics, score_block
 
 TASK = Task(("calm", "busy", "busy street"))
@@ -63,6 +71,24 @@ def test_another_prior_shifts_the_posterior_by_the_ratio(overconfident):
     plain = calibration.model_copy(update={"log_prior_ratio": ()})
     odds = calibration.posterior([[0.0, 0.0, 0.0]])[0] / plain.posterior([[0.0, 0.0, 0.0]])[0]
     assert np.allclose(odds / odds[2], [2.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("balance", "shift"), [("none", [0.9 / 0.75, 0.1 / 0.25]), ("sampling", [1.8, 0.2]), ("loss", [1.8, 0.2])]
+)
+def test_the_prior_that_is_replaced_is_the_one_that_was_trained_on(clips, tmp_path, balance, shift):
+    ingested = tmp_path / "ingest"
+    rows = [{**row, "label": "ab"[number % 4 == 0]} for number, row in enumerate(read_clip_rows(clips, CLIPS.names))]
+    write_table(part(str(ingested), "clips", 0), rows, CLIPS)
+    overrides = [f"train.stage2.class_balance={balance}", "evaluate.target_prior={a: 0.9, b: 0.1}"]
+    config = load_config(None, overrides)
+    task = Task(("a", "b"), {}, "", "")
+    step = Step("ingest", {}, lambda cluster: Needs(), lambda context: Counts())
+    arms = Arms(config, task, "base", "identity", step)
+    trained = calibrate([], task, config.evaluate, arms.prior_labels(step, str(ingested)))
+    assert np.allclose(np.exp(trained.log_prior_ratio), shift)
+    base = calibrate([], task, config.evaluate, arms.prior_labels(None, str(ingested)))
+    assert np.allclose(np.exp(base.log_prior_ratio), [1.8, 0.2])
 
 
 def test_metrics_count_what_never_came_and_what_was_abstained(overconfident):
