@@ -126,7 +126,7 @@ class EvaluateConfig(Section):
     )
     max_model_len: int = Field(4096, ge=128, description="tokens; engine vllm only")
     example_rationales: int = Field(6, ge=0, description="example clips with a rationale in the report")
-    max_rationale_tokens: int = Field(160, ge=8)
+    max_rationale_tokens: int = Field(160, ge=8, description="the default is rationalize.max_tokens, where that is set")
 
 
 class ServeConfig(Section):
@@ -134,7 +134,7 @@ class ServeConfig(Section):
     port: int = Field(8000, ge=1, le=65535)
     replicas: int = Field(1, ge=1)
     max_upload_mib: int = Field(64, ge=1)
-    max_rationale_tokens: int = Field(160, ge=8)
+    max_rationale_tokens: int = Field(160, ge=8, description="the default is rationalize.max_tokens, where that is set")
 
 
 class IngestConfig(Section):

@@ -29,6 +29,10 @@ class WorkerBroken(Exception):
     """A worker process cannot go on and must be replaced; its work is not at fault."""
 
 
+class EngineError(RbftError):
+    """A model gives nothing that can be used."""
+
+
 class StorageError(RbftError):
     """A place cannot be read or written."""
 

@@ -18,6 +18,11 @@ class Needs:
     threads: int = 1
 
     @property
+    def device(self) -> str:
+        """What each computes on: 'cuda' or 'cpu'."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+    @property
     def total_cpus(self) -> float:
         return self.workers * self.cpus
 

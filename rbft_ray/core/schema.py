@@ -23,6 +23,7 @@ class Reason(StrEnum):
     MISSING_FILE = "missing_file"
     UNREADABLE_FILE = "unreadable_file"
     NO_VIDEO = "no_video"
+    TOO_LARGE = "too_large"
     BAD_TIMES = "bad_times"
     NO_ANSWER = "no_answer"
     MALFORMED_ANSWER = "malformed_answer"

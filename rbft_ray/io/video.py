@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -49,16 +49,18 @@ def decode_frames(frames: Sequence[bytes]) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(frame)).convert("RGB")) for frame in frames])
 
 
+MOST_PIXELS = 8192 * 4608  # of a frame: 8K
+_FRAMES_AT_A_TIME = 2  # decoded, of the size that the source has
 _NO_TIME_SEC = -1e9  # FFmpeg's mark for a frame without a time, -2^63 ticks, is below it in every time base
 
 
 class _Source(NamedTuple):
-    """A video that can be sampled. starts_sec: (F,) times from 0; fetch: (n,) ascending indices -> uint8 (n, H, W, 3)."""
+    """A video that can be sampled. starts_sec: (F,) times from 0; fetch: n ascending indices -> n frames, uint8 (H, W, 3) each."""
 
     starts_sec: np.ndarray
     duration_sec: float
     fps: float
-    fetch: Callable[[np.ndarray], np.ndarray]
+    fetch: Callable[[Sequence[int]], Iterator[np.ndarray]]
 
 
 _SOURCE_POSITION = re.compile(
@@ -71,7 +73,20 @@ def _first_line(error: BaseException) -> str:
     return _SOURCE_POSITION.sub("", line).strip()[:300]
 
 
-_SEQUENTIAL = (  # containers by their bytes at (start, end): not every frame has a time, so that decord finds others than asked for
+# Containers by their bytes at (start, end). Nothing else is opened: FFmpeg follows what a playlist names, to files and networks.
+_BOXES = [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx", b"pnot"]
+_SEEKABLE = (
+    *({(4, 8): box} for box in _BOXES),  # MP4, MOV, 3GP
+    {(0, 4): b"\x1a\x45\xdf\xa3"},  # Matroska, WebM
+    {(0, 4): b"OggS"},
+    {(0, 4): b"GIF8"},
+    {(0, 3): b"\x00\x00\x01"},  # streams without a container: MPEG-1, 2 and 4, H.264, HEVC
+    {(0, 4): b"\x00\x00\x00\x01"},
+    {(0, 4): b"DKIF"},  # IVF
+    {(0, 4): b"\x06\x0e\x2b\x34"},  # MXF
+    {(0, 4): b".RMF"},  # RealMedia
+)
+_SEQUENTIAL = (  # not every frame has a time in these, so that decord finds others than asked for
     {(0, 4): b"RIFF", (8, 12): b"AVI "},
     {(0, 4): b"\x00\x00\x01\xba"},  # MPEG program stream: .mpg, .vob
     {(0, 4): b"\x30\x26\xb2\x75"},  # ASF: .wmv
@@ -81,8 +96,8 @@ _SEQUENTIAL = (  # containers by their bytes at (start, end): not every frame ha
 )
 
 
-def _lacks_timestamps(content: bytes) -> bool:
-    return any(all(content[slice(*place)] == mark for place, mark in marks.items()) for marks in _SEQUENTIAL)
+def _has_any(content: bytes, containers: Iterable[Mapping[tuple[int, int], bytes]]) -> bool:
+    return any(all(content[slice(*place)] == mark for place, mark in marks.items()) for marks in containers)
 
 
 def _open_decord(content: bytes) -> _Source:
@@ -104,9 +119,13 @@ def _open_decord(content: bytes) -> _Source:
     if not np.isfinite(spans_sec).all() or first_sec < _NO_TIME_SEC:
         raise VideoError(Reason.BAD_TIMES, "frames without a time")
     duration_sec = float(spans_sec[:, 1].max() - first_sec)
-    return _Source(
-        spans_sec[:, 0] - first_sec, duration_sec, fps, lambda indices: reader.get_batch(indices.tolist()).asnumpy()
-    )
+
+    def fetch(indices: Sequence[int]) -> Iterator[np.ndarray]:
+        for start in (0, *range(1, len(indices), _FRAMES_AT_A_TIME)):  # the first alone: it tells the size
+            end = start + _FRAMES_AT_A_TIME if start else 1
+            yield from reader.get_batch(list(indices[start:end])).asnumpy()
+
+    return _Source(spans_sec[:, 0] - first_sec, duration_sec, fps, fetch)
 
 
 def _open_sequential(content: bytes) -> _Source:
@@ -120,9 +139,9 @@ def _open_sequential(content: bytes) -> _Source:
             container.streams.video[0].thread_type = "NONE"
             yield from container.decode(video=0)
 
-    def fetch(indices: np.ndarray) -> np.ndarray:
-        wanted = set(indices.tolist())
-        return np.stack([_upright(frame) for index, frame in enumerate(frames()) if index in wanted])
+    def fetch(indices: Sequence[int]) -> Iterator[np.ndarray]:
+        wanted = set(indices)
+        return (_upright(frame) for index, frame in enumerate(frames()) if index in wanted)
 
     try:
         with av.open(io.BytesIO(content), mode="r") as container:
@@ -151,8 +170,12 @@ def _upright(frame: Any) -> np.ndarray:
 def _open(content: bytes) -> _Source:
     if not content:
         raise VideoError(Reason.NO_VIDEO, "the file is empty")
-    if _lacks_timestamps(content):
+    if _has_any(content, _SEQUENTIAL):
         return _open_sequential(content)
+    if not _has_any(content, _SEEKABLE):
+        raise VideoError(
+            Reason.NO_VIDEO, "no container of videos begins like this (MP4, MOV, MKV, WebM, AVI, TS, MPG, ...)"
+        )
     try:
         return _open_decord(content)
     except VideoError as error:  # AV1, no duration in the header: FFmpeg itself may read what decord's build does not
@@ -179,12 +202,7 @@ def read_clip(content: bytes, contract: SamplingContract) -> Clip:
     except ValueError as error:
         raise VideoError(Reason.BAD_TIMES, str(error)) from None
     wanted, inverse = np.unique(plan.indices, return_inverse=True)
-    try:
-        decoded = source.fetch(wanted)  # (unique, H, W, 3)
-        height_px, width_px = frame_size(contract, decoded.shape[1], decoded.shape[2])
-    except Exception as error:
-        raise VideoError(Reason.NO_VIDEO, f"frames do not decode: {_first_line(error)}") from None
-    encoded = [encode_frame(_resize(frame, height_px, width_px), contract) for frame in decoded]
+    encoded, (height_px, width_px) = _sampled(source, wanted.tolist(), contract)
     return Clip(
         frames=[encoded[i] for i in inverse],
         frame_times_sec=[float(source.starts_sec[i]) for i in plan.indices],
@@ -195,6 +213,29 @@ def read_clip(content: bytes, contract: SamplingContract) -> Clip:
         source_fps=source.fps,
         source_frames=len(source.starts_sec),
     )
+
+
+def _sampled(source: _Source, wanted: list[int], contract: SamplingContract) -> tuple[list[bytes], tuple[int, int]]:
+    """The stored frames at these indices, and their (height, width) in px."""
+    encoded: list[bytes] = []
+    shape: tuple[int, ...] = ()
+    try:
+        for frame in source.fetch(wanted):
+            height, width = frame.shape[:2]
+            if height * width > MOST_PIXELS:
+                detail = f"frames of {width} x {height} px; {MOST_PIXELS} pixels are the limit"
+                raise VideoError(Reason.TOO_LARGE, detail)
+            if shape not in ((), frame.shape):
+                raise ValueError(f"frames of several sizes: {shape[1]} x {shape[0]} and {width} x {height} px")
+            shape, size = frame.shape, frame_size(contract, height, width)
+            encoded.append(encode_frame(_resize(frame, *size), contract))
+    except VideoError:
+        raise
+    except Exception as error:
+        raise VideoError(Reason.NO_VIDEO, f"frames do not decode: {_first_line(error)}") from None
+    if len(encoded) != len(wanted):
+        raise VideoError(Reason.NO_VIDEO, f"{len(encoded)} of {len(wanted)} frames decode")
+    return encoded, size
 
 
 def _resize(frame: np.ndarray, height_px: int, width_px: int) -> Image.Image:

@@ -21,7 +21,6 @@ from rbft_ray.model.request_loop import RequestLoop
 from rbft_ray.model.scoring import label_tokens
 from rbft_ray.model.video_input import check_family, check_frames, video_metadata, video_options, video_text
 from rbft_ray.model.vlm import (
-    best_device,
     end_of_turn_token,
     load_processor,
     render_prompt,
@@ -72,9 +71,10 @@ class VllmEngine:
         in_flight: int = 256,
     ):
         from vllm import LLM
+        from vllm.platforms import current_platform
         from vllm.sampling_params import StructuredOutputsParams
 
-        on_cpu = best_device() == "cpu"
+        on_cpu = current_platform.is_cpu()
         self._form = StructuredOutputsParams(regex=form) if form else None
         self._processor = load_processor(base, revision)
         check_family(self._processor)

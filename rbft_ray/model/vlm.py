@@ -6,7 +6,6 @@ the rendered prompt. Training, scoring and serving all build them here, so that 
 Shapes: B samples, P prompt tokens, A answer tokens, L = P + A padded to the longest, T frames of H x W px.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -196,8 +195,3 @@ def pad_token(processor: Any) -> int:
     """The padding token's id, or the end-of-text token's where there is none."""
     tokenizer = processor.tokenizer
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
-
-
-def best_device() -> str:
-    """'cuda' in a worker that was given a GPU, else 'cpu'."""
-    return "cuda" if torch.cuda.is_available() and os.environ.get("CUDA_VISIBLE_DEVICES") != "" else "cpu"

@@ -72,9 +72,17 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
     """
     _check_keys(values, "")
     try:
-        return RunConfig.model_validate_json(json.dumps(values, default=str))
+        return RunConfig.model_validate_json(json.dumps(_rationales_as_long_as_learned(values), default=str))
     except pydantic.ValidationError as error:
         raise ConfigError(_describe(error)) from None
+
+
+def _rationales_as_long_as_learned(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` where evaluation and server cut rationales no earlier than those that are learned, unless they say so."""
+    rationalize = values.get("rationalize")
+    limit = rationalize.get("max_tokens") if isinstance(rationalize, dict) else None
+    own = {name: values.get(name, {}) for name in ("evaluate", "serve") if limit is not None}
+    return values | {name: {"max_rationale_tokens": limit} | one for name, one in own.items() if isinstance(one, dict)}
 
 
 def dump_config(config: RunConfig) -> str:

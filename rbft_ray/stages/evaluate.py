@@ -29,7 +29,7 @@ from rbft_ray.io.clips import ClipFrames, read_frames
 from rbft_ray.model.engine import Engine, Request, TransformersEngine
 from rbft_ray.model.scoring import label_tokens
 from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
-from rbft_ray.model.vlm import best_device, end_of_turn_token, load, load_processor
+from rbft_ray.model.vlm import end_of_turn_token, load, load_processor
 from rbft_ray.runtime.block_runs import run_blocks
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows
 
@@ -67,12 +67,14 @@ def _explain(
     return {clip_id: answer.text for clip_id, answer in zip(asked, answers, strict=True) if answer.error is None}
 
 
-def _make_worker(base: str, model: ModelConfig, task: Task, stage: str, config: EvaluateConfig) -> BlockWorker:
+def _make_worker(
+    base: str, model: ModelConfig, task: Task, stage: str, config: EvaluateConfig, device: str
+) -> BlockWorker:
     engine: Engine
     if config.engine == "vllm":
         engine = VllmEngine(base, dtype=model.dtype, revision=model.revision, max_model_len=config.max_model_len)
     else:
-        vlm = load(base, dtype=model.dtype, revision=model.revision, device=best_device())
+        vlm = load(base, dtype=model.dtype, revision=model.revision, device=device)
         engine = TransformersEngine(vlm, config.batch_clips)
     return lambda clips: score_block(clips, engine, task, stage, config)
 
@@ -103,7 +105,7 @@ def evaluate(
         stage,
         out,
         clips,
-        partial(_make_worker, base, model, task, stage, config),
+        partial(_make_worker, base, model, task, stage, config, needs.device),
         needs,
         block_rows=config.block_clips,
         environment=vllm_environment(needs.gpus > 0) if config.engine == "vllm" else None,

@@ -1,26 +1,25 @@
-"""The classifier over HTTP: a model directory with its card -> a Ray Serve application.
+"""The classifier as a Ray Serve application: a model directory with its card -> replicas behind `serve_http`."""
 
-POST /v1/classify   a video file (multipart field `video`, or the raw body)  ->  label, probabilities, rationale
-GET  /v1/model      the classifier card
-GET  /healthz       200 once the model is loaded
-"""
+from typing import Any
 
-import asyncio
-from typing import Annotated, Any
-
-from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.concurrency import run_in_threadpool
+import numpy as np
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 from rbft_ray.core.card import CARD_FILE, Calibration, ClassifierCard, parse_card
 from rbft_ray.core.config import ModelConfig, ServeConfig
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.errors import DataError, EngineError
 from rbft_ray.core.prompts import label_prompt, rationale_prompt
+from rbft_ray.core.rationale_checks import parse_answer
 from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames
-from rbft_ray.io.video import VideoError, decode_frames, read_clip
+from rbft_ray.io.video import Clip, decode_frames
 from rbft_ray.model import engine
-from rbft_ray.model.vlm import best_device, load
+from rbft_ray.model.vlm import load
+from rbft_ray.stages.serve_http import http_app
+
+STARTS = 3  # tries to load the model
+MAX_ONGOING_REQUESTS = 16  # of a replica: the model takes one at a time, the others wait or are decoded
 
 
 def read_card(model_dir: str, calibration: str | None = None) -> ClassifierCard:
@@ -42,34 +41,41 @@ def read_card(model_dir: str, calibration: str | None = None) -> ClassifierCard:
 
 
 class Classifier:
-    """One replica: the model in memory, the card's sampling contract enforced on every video."""
+    """One replica: the model in memory. device: 'cpu' or 'cuda'."""
 
-    def __init__(self, model_dir: str, model: ModelConfig, config: ServeConfig, calibration: str | None = None):
+    def __init__(
+        self,
+        model_dir: str,
+        model: ModelConfig,
+        config: ServeConfig,
+        device: str = "cpu",
+        calibration: str | None = None,
+    ):
         self.card = read_card(model_dir, calibration)
         self._task, self._config = self.card.task(), config
-        self._engine = engine.TransformersEngine(load(model_dir, dtype=model.dtype, device=best_device()))
+        self._engine = engine.TransformersEngine(load(model_dir, dtype=model.dtype, device=device))
 
-    def classify(self, video: bytes, *, explain: bool) -> dict[str, Any]:
-        """For the bytes of a video: label, whether the classifier abstains, {label: probability}, rationale (None without
-        `explain`).
+    def classify(self, sampled: Clip, *, explain: bool) -> dict[str, Any]:
+        """For a clip that was sampled by the card's contract: label, whether the classifier abstains, {label: probability}.
+
+        With `explain` also the rationale, which answers another prompt: the class that it ends with (None where it names none) may
+        be another than the label. Without it these are None.
 
         Raises:
-            VideoError: the bytes are no video that can be sampled.
+            EngineError: the model gives no finite scores.
         """
-        sampled = read_clip(video, self.card.sampling)
         clip = ClipFrames(decode_frames(sampled.frames), sampled.fps)
         scores = self._engine.score([clip], label_prompt(self._task), self._task.labels)
+        if not np.isfinite(scores).all():
+            raise EngineError(
+                "the model's scores are not finite; model.dtype bfloat16 or float32 has the range for them"
+            )
         probabilities = self.card.calibration.posterior(scores)[0]
-        rationale = None
-        if explain:
-            request = engine.Request(clip, rationale_prompt(self._task))
-            limit = self._config.max_rationale_tokens
-            rationale = self._engine.generate([request], max_tokens=limit, temperature=0.0)[0].text
         return {
             "label": self._task.labels[int(probabilities.argmax())],
             "abstained": self.card.calibration.abstains(probabilities),
             "probabilities": dict(zip(self._task.labels, probabilities.tolist(), strict=True)),
-            "rationale": rationale,
+            **self._rationale(clip, explain),
             "video": {
                 "duration_sec": sampled.duration_sec,
                 "frame_times_sec": sampled.frame_times_sec,
@@ -78,57 +84,23 @@ class Classifier:
             },
         }
 
-
-def http_app(classifier: Classifier, max_upload_mib: int) -> FastAPI:
-    """The HTTP interface of a classifier. A body that is no video is 422, one that is too large 413, an empty one 400."""
-    app = FastAPI(title="rbft-ray", summary="Video classifier with class probabilities and a rationale")
-    one_at_a_time = asyncio.Lock()
-
-    @app.get("/healthz")
-    def healthy() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/v1/model")
-    def model_card() -> dict[str, Any]:
-        return classifier.card.model_dump(mode="json")
-
-    @app.post("/v1/classify")
-    async def classify(
-        request: Request, explain: Annotated[bool, Query(description="also write a rationale")] = True
-    ) -> dict[str, Any]:
-        content = await _video_bytes(request, max_upload_mib << 20)
-        try:
-            async with one_at_a_time:  # the model keeps state between calls (Qwen2.5-VL's rope_deltas)
-                return await run_in_threadpool(classifier.classify, content, explain=explain)
-        except VideoError as error:
-            detail = {"reason": error.reason.value, "detail": f"{error}. Send a video file that FFmpeg can read."}
-            raise HTTPException(422, detail) from None
-
-    return app
-
-
-async def _video_bytes(request: Request, limit_bytes: int) -> bytes:
-    too_large = {"reason": "too_large", "detail": f"the limit is {limit_bytes >> 20} MiB (serve.max_upload_mib)"}
-    if int(request.headers.get("content-length") or 0) > limit_bytes:
-        raise HTTPException(413, too_large)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        upload = (await request.form()).get("video")
-        if upload is None or isinstance(upload, str):
-            raise HTTPException(400, {"reason": "no_file", "detail": "the form has no file field named 'video'"})
-        content = await upload.read()
-    else:
-        content = await request.body()
-    if not content:
-        raise HTTPException(
-            400, {"reason": "no_file", "detail": "send a video as the body or as the form field 'video'"}
-        )
-    if len(content) > limit_bytes:
-        raise HTTPException(413, too_large)
-    return content
+    def _rationale(self, clip: ClipFrames, explain: bool) -> dict[str, Any]:
+        if not explain:
+            return {"rationale": None, "rationale_label": None, "rationale_truncated": None}
+        request = engine.Request(clip, rationale_prompt(self._task))
+        (written,) = self._engine.generate([request], max_tokens=self._config.max_rationale_tokens, temperature=0.0)
+        return {
+            "rationale": written.text,
+            "rationale_label": parse_answer(written.text, self._task.labels)[1],
+            "rationale_truncated": written.truncated,
+        }
 
 
 class ServeArguments(BaseModel):
-    """Arguments of the Serve application `rbft_ray.stages.serve:application` in a Serve config file."""
+    """Arguments of the Serve application `rbft_ray.stages.serve:application` in a Serve config file.
+
+    gpus: of each replica; without, it computes on the CPU with so many `threads`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -137,6 +109,7 @@ class ServeArguments(BaseModel):
     model: ModelConfig = ModelConfig()
     serve: ServeConfig = ServeConfig()
     gpus: float = 0.0
+    threads: int = 1
 
 
 def application(arguments: ServeArguments) -> Any:
@@ -150,13 +123,20 @@ def application(arguments: ServeArguments) -> Any:
     read_card(arguments.model_dir, arguments.calibration)
 
     def build() -> FastAPI:
-        classifier = Classifier(arguments.model_dir, arguments.model, arguments.serve, arguments.calibration)
+        device = "cuda" if arguments.gpus else "cpu"
+        classifier = Classifier(arguments.model_dir, arguments.model, arguments.serve, device, arguments.calibration)
         return http_app(classifier, arguments.serve.max_upload_mib)
 
     @serve.deployment(
         name="classifier",
         num_replicas=arguments.serve.replicas,
-        ray_actor_options={"num_cpus": 1, "num_gpus": arguments.gpus},
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_constructor_retry_count=STARTS,
+        ray_actor_options={
+            "num_cpus": 1,
+            "num_gpus": arguments.gpus,
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(arguments.threads)}},
+        },
     )
     @serve.ingress(build)
     class ClassifierDeployment:

@@ -13,7 +13,7 @@ from rbft_ray.core.schema import FEATURES, REJECTS, Reason, reject
 from rbft_ray.io import storage
 from rbft_ray.io.clips import part_files, read_frames
 from rbft_ray.model.vision_features import features_row, takes_features, vision_features
-from rbft_ray.model.vlm import Vlm, best_device, load
+from rbft_ray.model.vlm import Vlm, load
 from rbft_ray.runtime.block_runs import run_blocks
 from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, BlockWorker, Counts, read_rows
 
@@ -33,8 +33,8 @@ def features_block(clips: list[dict[str, Any]], loaded: Vlm) -> BlockOutput:
     return BlockOutput({FEATURES_TABLE: (FEATURES, rows)}, rejects, Counts(len(clips), len(rows), len(rejects)))
 
 
-def _make_worker(base: str, revision: str | None, dtype: str) -> BlockWorker:
-    loaded = load(base, dtype=dtype, revision=revision, device=best_device())
+def _make_worker(base: str, revision: str | None, dtype: str, device: str) -> BlockWorker:
+    loaded = load(base, dtype=dtype, revision=revision, device=device)
     return lambda clips: features_block(clips, loaded)
 
 
@@ -59,7 +59,7 @@ def compute_features(
         STAGE,
         out,
         clips,
-        partial(_make_worker, base, revision, dtype),
+        partial(_make_worker, base, revision, dtype, needs.device),
         needs,
         block_rows=BLOCK_CLIPS,
         no_progress_timeout_sec=no_progress_timeout_sec,

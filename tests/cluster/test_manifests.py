@@ -5,6 +5,7 @@ import itertools
 import pathlib
 import re
 import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -148,7 +149,9 @@ def test_serve_config_deploys_the_classifier(tmp_path: pathlib.Path) -> None:
     task = Task(("a", "b"), {"a": "first", "b": "second"})
     card = make_card("rb_ft", task, SamplingContract(), base="base", base_identity="-", data_identity="-")
     storage.write_bytes(str(tmp_path / CARD_FILE), card.model_dump_json().encode())
-    built = serve.application(serve_arguments().model_copy(update={"model_dir": str(tmp_path)}))
+    storage.write_bytes(str(tmp_path / "calibration.json"), card.calibration.model_dump_json().encode())
+    own = {"model_dir": str(tmp_path), "calibration": str(tmp_path / "calibration.json")}
+    built = serve.application(serve_arguments().model_copy(update=own))
     (deployment,) = app.deployments
     assert deployment.name == built._bound_deployment.name
 
@@ -163,3 +166,25 @@ def test_service_has_a_gpu_for_every_replica() -> None:
 
 def test_service_loads_weights_as_the_job_was_evaluated() -> None:
     assert serve_arguments().model.dtype == job_config("rayjob.yaml").model.dtype
+
+
+def test_the_service_has_the_model_and_calibration_that_the_readme_copies(tmp_path: pathlib.Path) -> None:
+    """The README's snippet, with /data in a temporary directory."""
+    data = tmp_path / "data"
+    steps = {name: data / name for name in ("train_rb_ft", "evaluate_rb_ft")}
+    for folder in (steps["train_rb_ft"] / "model", steps["evaluate_rb_ft"], data / "runs" / "qwen2.5-vl-7b"):
+        folder.mkdir(parents=True)
+    (steps["train_rb_ft"] / "model" / CARD_FILE).write_text("{}")
+    (steps["evaluate_rb_ft"] / "calibration.json").write_text("{}")
+    storage.write_json(
+        str(data / "runs/qwen2.5-vl-7b/run.json"), {"steps": {name: str(at) for name, at in steps.items()}}
+    )
+    (snippet,) = re.findall(r'python -c "\n(.*?)"\n', (CLUSTER / "README.md").read_text(), re.DOTALL)
+    exec(textwrap.dedent(snippet).replace("/data/", f"{data}/"))
+    arguments = serve_arguments()
+    assert (tmp_path / arguments.model_dir.lstrip("/") / CARD_FILE).is_file()
+    assert arguments.calibration and (tmp_path / arguments.calibration.lstrip("/")).is_file()
+
+
+def test_the_service_writes_rationales_as_long_as_the_job() -> None:
+    assert serve_arguments().serve.max_rationale_tokens == job_config("rayjob.yaml").serve.max_rationale_tokens

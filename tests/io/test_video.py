@@ -1,6 +1,11 @@
 """Decoding and sampling of real small videos, and files that are none."""
 
 import io
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,3 +141,47 @@ def test_a_truncated_file_is_no_video(make_video, container: dict[str, str], par
     content = make_video(range(20, 220), **container)
     assert read_clip(content, PNG).source_frames == 200
     assert refused(content[: int(part * len(content))]).reason is Reason.NO_VIDEO
+
+
+PLAYLISTS = {
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10.0,\n{url}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {url}\n",
+    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "DASH": '<?xml version="1.0"?><MPD profiles="urn:mpeg:dash:profile:isoff-main:2011"><BaseURL>{url}</BaseURL></MPD>',
+}
+
+
+@pytest.mark.parametrize("form", PLAYLISTS)
+def test_what_names_other_files_is_no_video(make_video, tmp_path: Path, form: str) -> None:
+    (tmp_path / "private.ts").write_bytes(make_video(LEVELS, suffix=".ts"))
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for url in (f"http://127.0.0.1:{server.server_port}/segment.ts", str(tmp_path / "private.ts")):
+            error = refused(PLAYLISTS[form].format(url=url).encode())
+            assert error.reason is Reason.NO_VIDEO and "no container" in str(error)
+        server.shutdown()
+    assert not asked
+
+
+def test_frames_beyond_8k_are_refused_before_they_are_all_decoded(make_video) -> None:
+    error = refused(make_video([10, 20], height=6144, width=8192))
+    assert error.reason is Reason.TOO_LARGE and "frames of 8192 x 6144 px" in str(error)
+
+
+def test_large_frames_are_not_all_held_at_once(make_video, tmp_path: Path) -> None:
+    (tmp_path / "large.mp4").write_bytes(make_video(LEVELS, height=2048, width=2048))
+    code = (
+        "import resource, sys; from rbft_ray.io.video import *; content = open(sys.argv[1], 'rb').read(); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; read_clip(content, SamplingContract(num_frames=24)); "
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "large.mp4")]
+    grown_mib = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert grown_mib < 500  # the 24 frames are 288 MiB; all held, with copies of them, 700

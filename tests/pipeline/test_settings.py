@@ -57,6 +57,12 @@ def test_a_number_with_an_exponent_is_a_number(write, text: str) -> None:
     assert load_config(None, [f"train.stage1.learning_rate={text}"]).train.stage1.learning_rate == 1e-4
 
 
+def test_rationales_are_cut_no_earlier_than_those_that_are_learned() -> None:
+    long = load_config(None, ["rationalize.max_tokens=512", "evaluate.max_rationale_tokens=64"])
+    assert (long.evaluate.max_rationale_tokens, long.serve.max_rationale_tokens) == (64, 512)
+    assert load_config(None).serve.max_rationale_tokens == RunConfig().rationalize.max_tokens
+
+
 def test_overrides_are_read_as_yaml_and_put_over_the_file(write) -> None:
     path = write("train: {workers: 1, stage1: {epochs: 1.0, global_batch: 4}}")
     config = load_config(

@@ -1,7 +1,13 @@
 """The HTTP interface around a real classifier, and equal answers offline and served."""
 
+import asyncio
+import contextlib
 import shutil
+import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +15,16 @@ from fastapi.testclient import TestClient
 
 from rbft_ray.core.card import CARD_FILE, Calibration, make_card
 from rbft_ray.core.config import ModelConfig, ServeConfig
-from rbft_ray.core.errors import DataError
+from rbft_ray.core.errors import ConfigError, DataError, ResourceError
 from rbft_ray.core.prompts import Task, label_prompt
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.io.video import decode_frames, read_clip
+from rbft_ray.model.engine import Completion
 from rbft_ray.model.scoring import label_log_probabilities
-from rbft_ray.stages.serve import Classifier, ServeArguments, application, http_app, read_card
+from rbft_ray.pipeline import endpoint
+from rbft_ray.stages.serve import Classifier, ServeArguments, application, read_card
+from rbft_ray.stages.serve_http import http_app
 
 TASK = Task(("calm", "busy"), {"calm": "Nothing moves."})
 SAMPLING = SamplingContract(max_pixels=84 * 84)
@@ -37,6 +46,16 @@ def client(model_dir: Path) -> TestClient:
     return TestClient(http_app(Classifier(str(model_dir), ModelConfig(), config), config.max_upload_mib))
 
 
+class Fake:
+    """A classifier whose answer is made up, to see what the interface makes of it."""
+
+    def __init__(self, card, answer: Callable[[], dict]):
+        self.card, self._answer = card, answer
+
+    def classify(self, clip, *, explain: bool) -> dict:
+        return self._answer()
+
+
 @pytest.fixture(scope="module")
 def video(world: Path) -> bytes:
     return next((world / "videos").iterdir()).read_bytes()
@@ -51,6 +70,7 @@ def test_form_and_raw_body_give_the_same_answer(client, video):
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert sum(answer["probabilities"].values()) == pytest.approx(1.0)
     assert isinstance(answer["rationale"], str)
+    assert answer["rationale_truncated"] is True and answer["rationale_label"] is None  # of 8 tokens
 
 
 def test_served_probabilities_equal_offline_ones(client, video, vlm):
@@ -72,6 +92,7 @@ def test_served_probabilities_equal_offline_ones(client, video, vlm):
         ({"files": {"other": ("a.mp4", b"x")}}, 400, "no_file"),
         ({"content": b""}, 400, "no_file"),
         ({"content": b"\x00" * (2 << 20)}, 413, "too_large"),
+        ({"files": {"video": ("a.mp4", b"\x00" * (2 << 20))}}, 413, "too_large"),
     ],
 )
 def test_a_body_that_is_no_video_gets_a_reason(client, request_kwargs, status, reason):
@@ -79,6 +100,115 @@ def test_a_body_that_is_no_video_gets_a_reason(client, request_kwargs, status, r
     assert answer.status_code == status
     assert answer.json()["detail"]["reason"] == reason
     assert answer.json()["detail"]["detail"]
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_a_body_of_unknown_length_is_read_up_to_the_limit(model_dir, form):
+    app, taken = http_app(Fake(read_card(str(model_dir)), dict), 1), []
+    head = b'--b\r\nContent-Disposition: form-data; name="video"; filename="a.mp4"\r\n\r\n' if form else b""
+    kind = {"content-type": "multipart/form-data; boundary=b"} if form else {}
+
+    async def receive():
+        taken.append(1 << 20)
+        return {"type": "http.request", "body": (b"" if taken[1:] else head) + b"\x00" * (1 << 20), "more_body": True}
+
+    assert asyncio.run(post(app, receive, **kind)) == 413
+    assert sum(taken) <= 3 << 20
+
+
+def test_the_work_of_a_client_that_has_gone_is_never_beside_that_of_the_next(model_dir, video):
+    active, most, calls = [], [], []
+
+    def answer() -> dict:
+        calls.append(1)
+        active.append(1)
+        most.append(len(active))
+        time.sleep(0.3)
+        active.pop()
+        return {}
+
+    app = http_app(Fake(read_card(str(model_dir)), answer), 1)
+
+    async def scenario() -> list:
+        def receiver():
+            sent = []
+
+            async def receive():
+                sent.append(1)
+                if len(sent) > 1:
+                    await asyncio.sleep(60)
+                return {"type": "http.request", "body": video, "more_body": False}
+
+            return receive
+
+        tasks = [asyncio.create_task(post(app, receiver())) for _ in range(3)]
+        while not calls:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # the others wait
+        for gone in tasks[:2]:
+            gone.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    *gone, last = asyncio.run(scenario())
+    assert all(isinstance(one, asyncio.CancelledError) for one in gone) and last == 200
+    assert max(most) == 1
+    assert len(calls) == 2, "what was waiting for a client that has gone is dropped"
+
+
+async def post(app, receive, **headers: str) -> int:
+    """The status of the answer to a request by ASGI."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope |= {"path": "/v1/classify", "raw_path": b"/v1/classify", "query_string": b"", "root_path": ""}
+    scope |= {"headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+    await app({**scope, "server": ("test", 80), "client": ("test", 1)}, receive, send)
+    return sent[0]["status"]
+
+
+def test_scores_that_are_not_finite_are_no_answer(model_dir, video):
+    served = Classifier(str(model_dir), ModelConfig(), ServeConfig())
+    served._engine = SimpleNamespace(score=lambda *_: np.array([[np.nan, np.nan]]))
+    answer = TestClient(http_app(served, 1)).post("/v1/classify", content=video)
+    assert answer.status_code == 500
+    assert answer.json()["detail"]["reason"] == "engine_error"
+
+
+def test_the_class_that_the_rationale_names_is_told_beside_the_label(model_dir, video):
+    served = Classifier(str(model_dir), ModelConfig(), ServeConfig())
+    said = Completion("All is still.\nAnswer: busy", False, 1, 1)
+    served._engine = SimpleNamespace(score=lambda *_: np.array([[0.0, -9.0]]), generate=lambda *_, **__: [said])
+    answer = TestClient(http_app(served, 1)).post("/v1/classify", content=video).json()
+    assert (answer["label"], answer["rationale_label"], answer["rationale_truncated"]) == ("calm", "busy", False)
+
+
+def test_a_replica_has_the_device_and_threads_that_it_was_given(model_dir):
+    arguments = ServeArguments(model_dir=str(model_dir), threads=7)
+    options = application(arguments)._bound_deployment.ray_actor_options
+    assert options["num_gpus"] == 0
+    assert options["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": "7"}
+
+
+def test_a_port_that_is_taken_is_refused():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Ray Serve does
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"serve.port: 127.0.0.1:{port} .*--set serve.port={port + 1}"):
+            endpoint.check_port("127.0.0.1", port)
+    endpoint.check_port("127.0.0.1", port)
+
+
+def test_replicas_without_a_place_are_refused(model_dir, monkeypatch):
+    monkeypatch.setattr(endpoint, "ray_session", lambda _: contextlib.nullcontext({"CPU": 2.0}))
+    with pytest.raises(ResourceError, match=r"serve.replicas: .* 1 replicas: 1 GPUs needed, 0 there"):
+        endpoint.serve_run(str(model_dir), ["ray.use_gpu=true", "serve.port=8766"])
+    with pytest.raises(ResourceError, match=r"3 replicas: 3 CPUs needed, 2 there"):
+        endpoint.serve_run(str(model_dir), ["serve.replicas=3", "serve.port=8766"])
 
 
 def test_a_runs_own_calibration_takes_the_place_of_the_cards(model_dir, tmp_path):
