@@ -9,10 +9,13 @@ import hashlib
 import json
 import pathlib
 import posixpath
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
+import filelock
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -160,6 +163,33 @@ def local_copy(uri: str, local_dir: str) -> str:
         return path
     pafs.copy_files(path, local_dir, source_filesystem=fs, destination_filesystem=pafs.LocalFileSystem())
     return local_dir
+
+
+def _node_folder(uri: str, kind: str) -> pathlib.Path:
+    return pathlib.Path(tempfile.gettempdir(), f"rbft-{kind}", sha256(uri.encode()))
+
+
+def node_copy(uri: str, kind: str) -> str:
+    """`local_copy` for all processes of a node: made once, in the temporary directory (TMPDIR), by whichever asks first."""
+    if not scheme(uri):
+        return uri
+    folder = _node_folder(uri, kind)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            begun = folder.with_suffix(".part")
+            shutil.rmtree(begun, ignore_errors=True)
+            begun.mkdir()
+            found = local_copy(uri, str(begun))
+            if found != str(begun):  # it is on this node
+                return found
+            begun.rename(folder)
+    return str(folder)
+
+
+def drop_node_copy(uri: str, kind: str) -> None:
+    """Deletes the copy of `node_copy`, if there is one."""
+    shutil.rmtree(_node_folder(uri, kind), ignore_errors=True)
 
 
 def delete_file(uri: str) -> None:

@@ -2,10 +2,6 @@
 
 import hashlib
 import pathlib
-import shutil
-import tempfile
-
-import filelock
 
 from rbft_ray.core.errors import DataError
 from rbft_ray.io import storage
@@ -31,24 +27,8 @@ def resolve_base(base: str, demo_dir: str) -> str:
 
 
 def local_base(base: str) -> str:
-    """What libraries load: a directory or hub id as it is; of a URI, such as a trained model's, a copy on this node.
-
-    The copy is made once, in the system's temporary directory (TMPDIR), by whichever process asks first.
-    """
-    if not storage.scheme(base):
-        return base
-    folder = pathlib.Path(tempfile.gettempdir(), "rbft-models", storage.sha256(base.encode()))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            begun = folder.with_suffix(".part")
-            shutil.rmtree(begun, ignore_errors=True)
-            begun.mkdir()
-            found = storage.local_copy(base, str(begun))
-            if found != str(begun):  # it is on this node
-                return found
-            begun.rename(folder)
-    return str(folder)
+    """What libraries load: a directory or hub id as it is; of a URI, such as a trained model's, a copy on this node."""
+    return storage.node_copy(base, "models")
 
 
 def base_identity(base: str, revision: str | None) -> str:

@@ -6,7 +6,7 @@ state.json                  written last: the sizes of the shards, and what the 
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,14 @@ def whole_checkpoints(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 _log.warning("%s", error)
 
 
-def read_tensors(folder: str) -> Iterator[tuple[str, str, torch.Tensor]]:
+def read_tensors(folder: str, wanted: Sequence[str] = (WEIGHT, *MOMENTS)) -> Iterator[tuple[str, str, torch.Tensor]]:
     """(key, parameter's name, fp32 tensor) of a local checkpoint, in an order that is the same for every reader."""
     for shard in sorted(read_state(folder)["shards"]):
         with safe_open(str(Path(folder, shard)), framework="pt") as file:
             for full in sorted(file.keys()):
                 key, _, name = full.partition("/")
-                yield key, name, file.get_tensor(full)
+                if key in wanted:
+                    yield key, name, file.get_tensor(full)
 
 
 def load_weights(model: Any, folder: str) -> None:
@@ -92,13 +93,10 @@ def load_weights(model: Any, folder: str) -> None:
     """
     missing = {name: one for name, one in model.named_parameters() if one.requires_grad}
     with torch.no_grad():
-        for key, name, tensor in read_tensors(folder):
-            if key == WEIGHT:
-                parameter = missing.pop(name, None)
-                if parameter is None or parameter.shape != tensor.shape:
-                    raise DataError(
-                        f"checkpoint {folder}: {name} {tuple(tensor.shape)} is no trained weight of this model"
-                    )
-                parameter.copy_(tensor)
+        for _, name, tensor in read_tensors(folder, [WEIGHT]):
+            parameter = missing.pop(name, None)
+            if parameter is None or parameter.shape != tensor.shape:
+                raise DataError(f"checkpoint {folder}: {name} {tuple(tensor.shape)} is no trained weight of this model")
+            parameter.copy_(tensor)
     if missing:
         raise DataError(f"checkpoint {folder}: has not the trained weight {min(missing)} ({len(missing)} missing)")

@@ -1,5 +1,6 @@
 """The steps of the arms: training and evaluation, made from one configuration so that the arms differ in one thing only."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,13 +16,14 @@ from rbft_ray.core.schema import DUPLICATES, REJECTS
 from rbft_ray.core.section import result_config
 from rbft_ray.core.stage1_answers import captions, definitions, shuffled_within_class
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
+from rbft_ray.core.training_memory import zero_of
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.model.deepspeed import own_settings
 from rbft_ray.model.vision_features import caches_features
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
-from rbft_ray.runtime.session import replica_needs
+from rbft_ray.runtime.session import replica_needs, threads_each
 from rbft_ray.stages import evaluate, rationalize, train, vision_features
 
 
@@ -177,7 +179,10 @@ def _shared_settings(config: TrainConfig) -> dict[str, Any]:
 
 def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
     own = config.train
-    return replica_needs(own.workers, config.ray, cluster, min_replicas=own.min_workers or own.workers)
+    needs = replica_needs(own.workers, config.ray, cluster, min_replicas=own.min_workers or own.workers)
+    if zero_of(own, own_settings(own.deepspeed)).offload_optimizer:  # Adam's steps are on the host
+        return dataclasses.replace(needs, threads=threads_each(own.workers, cluster))
+    return needs
 
 
 Texts = dict[str, str]  # by clip id

@@ -89,7 +89,7 @@ def _print_elsewhere(found: dict[str, Any]) -> None:
         + (offloaded if host["offloaded_bytes"] else "")
     )
     console.print(
-        f"disk: a checkpoint {_gib(disk['checkpoint_bytes'])} GiB (two while one is written), "
+        f"disk: a checkpoint {_gib(disk['checkpoint_bytes'])} GiB (up to three in storage, two in TMPDIR), "
         f"a trained model {_gib(disk['model_bytes'])} GiB ({len(found['stages'])} of them)"
     )
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,11 +21,18 @@ def stored_checkpoints(uri: str) -> list[tuple[str, Progress]]:
 
 
 @contextlib.contextmanager
-def best_checkpoint(uri: str, value: Callable[[Progress], Any]) -> Iterator[tuple[str, Progress]]:
-    """(a local directory, how far it is) of the checkpoint of the highest value; ("", at the start) without any."""
+def best_checkpoint(
+    uri: str, value: Callable[[Progress], Any], together: Callable[[], object] = lambda: None
+) -> Iterator[tuple[str, Progress]]:
+    """(a local directory, how far it is) of the checkpoint of the highest value; ("", at the start) without any.
+
+    The processes of a node share a copy of it. `together` returns when all of them have read it.
+    """
     found, progress = max(stored_checkpoints(uri), key=lambda one: value(one[1]), default=("", Progress()))
-    with tempfile.TemporaryDirectory() as folder:
-        yield storage.local_copy(found, folder) if found else "", progress
+    yield storage.node_copy(found, "checkpoints") if found else "", progress
+    if found:
+        together()
+        storage.drop_node_copy(found, "checkpoints")
 
 
 class CheckpointStore:
@@ -52,6 +58,11 @@ class CheckpointStore:
         """
         self.wait()
         self._upload = self._thread.submit(self._store, folder, progress.step, progress.rank())
+
+    @property
+    def is_busy(self) -> bool:
+        """True while an upload goes on."""
+        return self._upload is not None and not self._upload.done()
 
     def wait(self) -> None:
         """Returns when all that was added is stored.

@@ -59,6 +59,11 @@ def replica_needs(
     """
     wants_gpu = config.use_gpu if config.use_gpu is not None else cluster.get("GPU", 0) > 0
     gpus = float(gpus_each) if wants_gpu else 0.0
-    nodes = max(1, sum(name.startswith("node:") and name != "node:__internal_head__" for name in cluster))
-    threads = max(1, int(cluster.get("CPU", 1) / max(nodes, replicas))) if not wants_gpu else 1
+    threads = 1 if wants_gpu else threads_each(replicas, cluster)
     return Needs(replicas, cpus=1.0, gpus=gpus, min_workers=min_replicas, threads=threads)
+
+
+def threads_each(processes: int, cluster: Mapping[str, float]) -> int:
+    """The share of the cluster's CPUs of one of so many processes, no more than a node has."""
+    nodes = max(1, sum(name.startswith("node:") and name != "node:__internal_head__" for name in cluster))
+    return max(1, int(cluster.get("CPU", 1) / max(nodes, processes)))

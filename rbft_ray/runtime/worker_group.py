@@ -11,6 +11,7 @@ from rbft_ray.core.resources import Needs
 from rbft_ray.runtime.failures import cause_line
 
 POLL_SEC = 0.25
+TOGETHER_SEC = 4 * 3600  # that workers wait for one another: the first one exports, uploads and reads alone
 
 
 class WorkerContext:
@@ -212,7 +213,7 @@ def _trainer(desk: Any, needs: Needs, max_failures: int, resize_check_sec: float
     return TorchTrainer(
         _work_for_group,
         train_loop_config={"desk": desk, "threads": needs.threads},
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=TOGETHER_SEC),
         scaling_config=ScalingConfig(
             num_workers=(needs.min_workers, needs.workers) if elastic else needs.workers,
             elastic_resize_monitor_interval_s=resize_check_sec,
@@ -220,6 +221,10 @@ def _trainer(desk: Any, needs: Needs, max_failures: int, resize_check_sec: float
             resources_per_worker={"CPU": needs.cpus, **({"GPU": needs.gpus} if gpu else {})},
         ),
         run_config=RunConfig(
-            name="group", storage_path=folder, failure_config=FailureConfig(max_failures=max_failures)
+            name="group",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=max_failures),
+            # torch and DeepSpeed would take GPUs that they see, although none was asked for.
+            worker_runtime_env={} if gpu else {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}},
         ),
     )

@@ -7,6 +7,7 @@ out:  model/ (plain Hugging Face weights, adapters merged), adapter/ (LoRA), tra
 
 import contextlib
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -128,7 +129,8 @@ def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         accept_features(loaded.model)
     torch.manual_seed(job.seed)
     model = trainable.make_trainable(loaded.model, config)
-    with best_checkpoint(job.checkpoints, lambda found: found.step) as (checkpoint, found):
+    everyone = partial(context.gathered, None)
+    with best_checkpoint(job.checkpoints, lambda found: found.step, everyone) as (checkpoint, found):
         if checkpoint:
             load_weights(model, checkpoint)
             progress = found
@@ -138,7 +140,7 @@ def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     samples = Samples(loaded, job.prompt, job.samples)
     start_up_sec, meter = context.seconds_since_call(), Meter(context.workers, config.precision)
 
-    with _tracked(job, context) as track, _store(job, context) as store:
+    with contextlib.closing(engine), _tracked(job, context) as track, _store(job, context) as store:
         for work in made_ahead(partial(_work, job, samples, context), job.steps_after(progress)):
             torch.manual_seed(_noise_seed(job.seed, work.step, context.rank))
             loss_sum = _add_gradients(engine, work, loaded.model.dtype)
@@ -155,12 +157,14 @@ def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
                 recalls = {f"recall_{label}": recall for label, recall in scores["recall"].items()}
                 track(progress.step, {BEST_METRIC: scores[BEST_METRIC], **recalls})
             todo = job.steps_after(progress)
-            if scores or not todo or progress.step % config.checkpoint_every_steps == 0:
-                _checkpoint(engine, progress, store)
+            periodic = progress.step % config.checkpoint_every_steps == 0 and not any(
+                context.gathered(store is not None and store.is_busy)  # training does not wait for uploads
+            )
+            if scores or not todo or periodic:
+                _checkpoint(job, engine, progress, store)
             if not todo:
                 break
         kept_step = _export_best(job, store) if store and not failure else None
-    engine.close()
 
     speed = {"start_up_sec": start_up_sec, **meter.summary()}
     return {**dataclasses.asdict(progress), "kept_step": kept_step, "failure": failure, "speed": speed}
@@ -228,12 +232,24 @@ def _validation(job: TrainJob, loaded: "Vlm", step: int, context: WorkerContext)
 
 def _store(job: TrainJob, context: WorkerContext) -> contextlib.AbstractContextManager[CheckpointStore | None]:
     """On the first worker what takes its checkpoints; None on the others."""
+    if not context.rank:
+        for left in Path(tempfile.gettempdir()).glob(f"{_checkpoint_prefix(job)}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
     return contextlib.nullcontext() if context.rank else CheckpointStore(job.checkpoints)
 
 
-def _checkpoint(engine: "TrainEngine", progress: Progress, store: CheckpointStore | None) -> None:
-    folder = tempfile.mkdtemp(prefix="rbft-checkpoint-") if store else None
-    engine.save(folder, dataclasses.asdict(progress))
+def _checkpoint_prefix(job: TrainJob) -> str:
+    return f"rbft-checkpoint-{storage.sha256(job.checkpoints.encode())}-"
+
+
+def _checkpoint(job: TrainJob, engine: "TrainEngine", progress: Progress, store: CheckpointStore | None) -> None:
+    folder = tempfile.mkdtemp(prefix=_checkpoint_prefix(job)) if store else None
+    try:
+        engine.save(folder, dataclasses.asdict(progress))
+    except BaseException:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if store and folder:
         store.add(folder, progress)
 

@@ -1,8 +1,10 @@
 """The same optimizer steps for any number of workers and ZeRO stage, checkpoints between them, and as TRL takes them."""
 
+import gc
 import json
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,8 +83,14 @@ def worker(rank: int, workers: int, port: int, samples: list[dict], folder: str)
             if len(losses) == SAVED_AT and not source:
                 Path(folder, name).mkdir(exist_ok=True)
                 engine.save(str(Path(folder, name)) if rank == 0 else None, {})
+        parameters = [weakref.ref(parameter) for parameter in model.parameters()]
+        engine.close()
+        del engine, model, loaded
+        gc.collect()
+        alive = sum(found() is not None for found in parameters)
         if rank == 0:
             Path(folder, f"{name}.json").write_text(json.dumps(losses))
+            Path(folder, f"{name}.alive").write_text(f"{alive} of {len(parameters)}")
     dist.destroy_process_group()
 
 
@@ -116,6 +124,11 @@ def test_any_number_of_workers_and_zero_stage_takes_the_same_steps(runs: Path, n
     expected = losses(runs, "alone")[SAVED_AT if RUNS[name][3] else 0 :]
     assert expected[-1] < losses(runs, "alone")[0]
     np.testing.assert_allclose(losses(runs, name), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_training_that_is_over_leaves_nothing_in_its_process(runs: Path, name: str) -> None:
+    assert (runs / f"{name}.alive").read_text().startswith("0 of ")
 
 
 def test_an_adapter_goes_on_with_more_workers(runs: Path) -> None:

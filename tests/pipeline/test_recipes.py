@@ -122,3 +122,16 @@ def test_a_path_that_is_no_model_is_refused():
 
 def test_a_hub_id_needs_no_network_to_plan():
     assert plan(load_config("demo", ["model.base=Qwen/Qwen2.5-VL-7B-Instruct"])).base == "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+def test_adams_steps_on_the_host_have_its_threads():
+    cluster = {"CPU": 128.0, "GPU": 8.0, "node:10.0.0.1": 1.0}
+
+    def threads(*overrides: str) -> int:
+        overrides = ("train.workers=8", "train.deepspeed.zero_stage=2", *overrides)
+        needs = plan(load_config("demo", overrides)).step("train_stage1").needs(cluster)
+        assert needs.gpus == 1.0
+        return needs.threads
+
+    assert threads() == 1
+    assert threads("train.deepspeed.offload_optimizer=true") == 16
