@@ -142,8 +142,11 @@ class Arms(NamedTuple):
                 _calibrate_card(storage.join(trained, CARD_FILE), storage.join(context.out, evaluate.CALIBRATION_FILE))
             return counts
 
+        scoring = result_config(config.evaluate)
+        if config.evaluate.engine != "vllm":
+            scoring.pop("max_model_len")
         settings = {
-            "evaluate": result_config(config.evaluate),
+            "evaluate": scoring,
             "dtype": config.model.dtype,
             "labels": self.task.labels,
             "seed": config.seed,

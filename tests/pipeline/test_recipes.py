@@ -34,6 +34,7 @@ def step_ids(*overrides: str) -> dict[str, str]:
         ("name=other", set()),
         ("ingest.block_clips=4", set()),
         ("serve.port=9000", set()),
+        ("evaluate.max_model_len=2048", set()),
         ("evaluate.example_rationales=1", {"evaluate_zero_shot", "evaluate_direct_sft", "evaluate_rb_ft"}),
         ("train.stage2.epochs=1", {"train_direct_sft", "train_rb_ft", "evaluate_direct_sft", "evaluate_rb_ft"}),
         ("train.stage1.epochs=1", {"train_stage1", "train_rb_ft", "evaluate_rb_ft"}),
