@@ -102,9 +102,23 @@ def read_bytes(uri: str) -> bytes:
         with fs.open_input_stream(path) as stream:
             return stream.read()
     except FileNotFoundError:
+        if refusal := _refusal(fs, path):
+            raise StorageError(f"{uri}: cannot be read: {refusal}") from None
         raise FileNotFoundError(uri) from None
     except OSError as error:
         raise StorageError(f"{uri}: cannot be read: {error}") from error
+
+
+def _refusal(fs: pafs.FileSystem, path: str) -> str:
+    """What an HTTP server answers for a file, unless that it is not there: fsspec takes every error for that."""
+    if not isinstance(fs, pafs.PyFileSystem):
+        return ""
+    try:
+        fs.handler.fs.info(path)
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        return "" if getattr(cause, "status", 404) in (404, 410) else str(cause)
+    return ""
 
 
 def write_bytes(uri: str, content: bytes) -> None:

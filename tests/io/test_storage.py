@@ -1,6 +1,8 @@
 """Storage: the same behaviour on local paths, file:// URIs and an fsspec file system."""
 
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import fsspec
@@ -226,3 +228,19 @@ def test_a_deleted_file_is_gone(place: str) -> None:
 
 def test_the_hash_tells_contents_apart() -> None:
     assert storage.sha256(b"") == "e3b0c44298fc1c14" and storage.sha256(b"a") != storage.sha256(b"b")
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, FileNotFoundError), (403, StorageError), (503, StorageError)])
+def test_a_server_that_refuses_is_told_from_a_file_that_is_not_there(status: int, error: type[Exception]) -> None:
+    class Server(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(status)
+
+        do_GET = do_HEAD
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(error) as raised:
+            storage.read_bytes(f"http://127.0.0.1:{server.server_port}/a.mp4")
+        server.shutdown()
+    assert status == 404 or str(status) in str(raised.value)

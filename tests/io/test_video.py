@@ -170,9 +170,10 @@ def test_what_names_other_files_is_no_video(make_video, tmp_path: Path, form: st
     assert not asked
 
 
-def test_frames_beyond_8k_are_refused_before_they_are_all_decoded(make_video) -> None:
-    error = refused(make_video([10, 20], height=6144, width=8192))
-    assert error.reason is Reason.TOO_LARGE and "frames of 8192 x 6144 px" in str(error)
+def test_frames_beyond_the_limit_are_refused(make_video, monkeypatch) -> None:
+    monkeypatch.setattr("rbft_ray.io.video.MOST_PIXELS", 84 * 56 - 1)
+    error = refused(make_video([10, 20]))
+    assert error.reason is Reason.TOO_LARGE and "frames of 84 x 56 px; 4703 pixels are the limit" in str(error)
 
 
 def test_large_frames_are_not_all_held_at_once(make_video, tmp_path: Path) -> None:
