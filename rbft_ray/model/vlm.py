@@ -195,3 +195,8 @@ def pad_token(processor: Any) -> int:
     """The padding token's id, or the end-of-text token's where there is none."""
     tokenizer = processor.tokenizer
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+
+
+def best_device() -> str:
+    """'cuda' where this process sees a GPU, else 'cpu'; for scripts: a Ray worker is told by its `Needs.device`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

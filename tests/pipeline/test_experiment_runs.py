@@ -139,7 +139,8 @@ def test_committed_results_are_those_of_committed_runs_of_a_committed_protocol()
         results = json.loads((RESULTS / f"experiment-{file.parent.name.rpartition('-')[0]}.json").read_text())
         for row in results["comparisons"]:
             runs = [score for scores in done.values() for score in scores if score.answer == row["answer"]]
-            gains = scores_by_world(paired_runs(runs, row["arm"], row["baseline"], row["budget"]))
+            budget = tuple(row["budget"]) if isinstance(row["budget"], list) else row["budget"]
+            gains = scores_by_world(paired_runs(runs, row["arm"], row["baseline"], budget))
             assert {str(world): pytest.approx(np.mean(of)) for world, of in gains.items()} == row["gain_by_world"]
 
 
