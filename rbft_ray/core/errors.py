@@ -29,8 +29,8 @@ class WorkerBroken(Exception):
     """A worker process cannot go on and must be replaced; its work is not at fault."""
 
 
-class EngineError(RbftError):
-    """A model gives nothing that can be used."""
+class EngineError(Exception):
+    """A model gives nothing that can be used for a clip."""
 
 
 class StorageError(RbftError):

@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -204,7 +204,18 @@ def _settle(future: Future[None], call: Callable[[], Any]) -> None:
         future.set_exception(error)
 
 
+def worker_environment(needs: Needs, cluster: Mapping[str, float]) -> dict[str, Any]:
+    """The runtime environment of workers: without GPUs they must not see those of their node, which torch and DeepSpeed would take.
+
+    Empty where there are none to see, as a worker with an environment of its own starts seconds later.
+    """
+    if needs.gpus or not cluster.get("GPU"):
+        return {}
+    return {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}}
+
+
 def _trainer(desk: Any, needs: Needs, max_failures: int, resize_check_sec: float, folder: str) -> Any:
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -224,7 +235,6 @@ def _trainer(desk: Any, needs: Needs, max_failures: int, resize_check_sec: float
             name="group",
             storage_path=folder,
             failure_config=FailureConfig(max_failures=max_failures),
-            # torch and DeepSpeed would take GPUs that they see, although none was asked for.
-            worker_runtime_env={} if gpu else {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}},
+            worker_runtime_env=worker_environment(needs, ray.cluster_resources()),
         ),
     )

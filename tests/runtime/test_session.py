@@ -5,7 +5,7 @@ import pytest
 from rbft_ray.core.config import RayConfig
 from rbft_ray.core.resources import Needs
 from rbft_ray.runtime.session import replica_needs
-from rbft_ray.runtime.worker_group import _trainer
+from rbft_ray.runtime.worker_group import worker_environment
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,8 @@ def test_gpus_are_asked_for_where_they_are_wanted_or_there():
     assert replica_needs(1, RayConfig(use_gpu=True), {"CPU": 8.0}).gpus == 1.0
 
 
-def test_workers_without_gpus_see_none(tmp_path):
-    def environment(needs: Needs) -> dict:
-        return _trainer(None, needs, 0, 1.0, str(tmp_path)).run_config.worker_runtime_env
-
-    assert environment(Needs(2))["env_vars"] == {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-    assert environment(Needs(2, gpus=1.0)) == {}
+def test_workers_without_gpus_see_none():
+    hidden = {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}}
+    assert worker_environment(Needs(2), {"CPU": 16.0, "GPU": 2.0}) == hidden
+    assert worker_environment(Needs(2, gpus=1.0), {"CPU": 16.0, "GPU": 2.0}) == {}
+    assert worker_environment(Needs(2), {"CPU": 16.0}) == {}
