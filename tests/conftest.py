@@ -10,6 +10,13 @@ import pytest
 from rbft_ray.io.clips import ClipFrames
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of several processes on one core wait for one another
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Files with long tests first: the short ones fill the gaps at the end."""
+    long = {item.path for item in items if item.get_closest_marker("ray") or "ray_cluster" in item.fixturenames}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
