@@ -20,11 +20,7 @@ from rbft_ray.model.engine import Completion, Request
 from rbft_ray.model.request_loop import RequestLoop
 from rbft_ray.model.scoring import label_tokens
 from rbft_ray.model.video_input import check_family, check_frames, video_metadata, video_options, video_text
-from rbft_ray.model.vlm import (
-    end_of_turn_token,
-    load_processor,
-    render_prompt,
-)
+from rbft_ray.model.vlm import end_of_turn_token, load_processor, render_prompt
 
 _log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rbft_ray.core.config import DataConfig, RunConfig
@@ -17,13 +18,13 @@ from rbft_ray.io.manifests import STAGE, read_manifest
 class Dataset(NamedTuple):
     """rows: with label and split; rejects: rows that cannot be used, before any video is opened.
 
-    sizes: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
+    sizes: of `with_sizes`: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
     """
 
     rows: list[Row]
     rejects: list[Row]
     labels: tuple[str, ...]
-    sizes: dict[str, int | None]
+    sizes: Mapping[str, int | None] = MappingProxyType({})
 
 
 def data_seed(config: RunConfig) -> int:
@@ -49,7 +50,7 @@ def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = N
     kept = sorted(
         split_and_limited(rows, data, seed), key=lambda row: row["id"]
     )  # as `data_identity`: in whatever order they came
-    return Dataset(kept, rejects + refused, ordered, {row["id"]: _size_bytes(row["video"]) for row in kept})
+    return Dataset(kept, rejects + refused, ordered)
 
 
 def split_and_limited(rows: list[Row], data: DataConfig, seed: int) -> list[Row]:
@@ -75,6 +76,11 @@ def absolute_data(data: DataConfig) -> DataConfig:
     return data.model_copy(update={"manifest": manifest, "video_root": root})
 
 
+def with_sizes(dataset: Dataset) -> Dataset:
+    """`dataset` with the sizes of its videos, one question to their file system for each."""
+    return dataset._replace(sizes={row["id"]: _size_bytes(row["video"]) for row in dataset.rows})
+
+
 def _size_bytes(uri: str) -> int | None:
     try:
         return storage.size_bytes(uri)
@@ -83,7 +89,10 @@ def _size_bytes(uri: str) -> int | None:
 
 
 def data_identity(dataset: Dataset) -> str:
-    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos. Not of where they lie."""
+    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos (`with_sizes`).
+
+    Not of where they lie.
+    """
     facts = sorted(
         [row["id"], row["label"], row["split"], row["group"], row["relative"], dataset.sizes[row["id"]] or -1]
         for row in dataset.rows

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rbft_ray.core.card import CARD_FILE
-from rbft_ray.core.config import RayConfig
 from rbft_ray.core.errors import ConfigError, DataError, RbftError, ResourceError
 from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
 from rbft_ray.pipeline.runner import RUN_FILE
 from rbft_ray.pipeline.settings import parse_config, with_overrides
 from rbft_ray.runtime.progress import console
-from rbft_ray.runtime.session import ray_session, replica_needs
+from rbft_ray.runtime.session import cluster_address, ray_session, replica_needs
 from rbft_ray.stages.evaluate import CALIBRATION_FILE
 from rbft_ray.stages.serve import ServeArguments, application
 from rbft_ray.stages.train import MODEL_DIR
@@ -68,7 +67,7 @@ def serve_run(run_dir: str, overrides: Sequence[str]) -> None:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     replicas, stopped = config.serve.replicas, threading.Event()
-    if not is_joined(config.ray):
+    if cluster_address(config.ray) == "local":
         check_port(config.serve.host, config.serve.port)
     with ray_session(config.ray) as cluster:
         needs = replica_needs(replicas, config.ray, cluster, min_replicas=replicas)
@@ -101,11 +100,6 @@ def serve_run(run_dir: str, overrides: Sequence[str]) -> None:
             stopped.wait()
         finally:
             serve.shutdown()
-
-
-def is_joined(config: RayConfig) -> bool:
-    """Whether a session joins a cluster that others may use, and does not start one."""
-    return (config.address or os.environ.get("RAY_ADDRESS") or "local") != "local"
 
 
 def check_port(host: str, port: int) -> None:

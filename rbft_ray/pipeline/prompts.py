@@ -125,7 +125,7 @@ def _dataset(config: RunConfig, task: Task) -> Dataset:
         {"id": clip.id, "video": clip.path, "label": clip.label, "split": clip.split, "group": clip.group}
         for clip in world.draw_world(make_domain(demo.domain_seed), *counts, data_seed(config))
     ]
-    return Dataset(split_and_limited(rows, config.data, data_seed(config)), [], task.labels, {})
+    return Dataset(split_and_limited(rows, config.data, data_seed(config)), [], task.labels)
 
 
 def _find_clip(config: RunConfig, data: Dataset, clip_id: str | None) -> Row:

@@ -28,7 +28,7 @@ from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
 from rbft_ray.pipeline.arms import Arms, budget, training_clips
-from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task
+from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task, with_sizes
 from rbft_ray.pipeline.reporting.words import rationale_warnings
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
@@ -101,7 +101,7 @@ def sources(config: RunConfig) -> Sources:
         task, data = _demo_task(config), (_render_step(config),)
         clips = _ingest_step(config, None, task, data, {})
     else:
-        dataset = load_dataset(config.data, data_seed(config))
+        dataset = with_sizes(load_dataset(config.data, data_seed(config)))
         task, data = make_task(config, dataset.labels), ()
         clips = _ingest_step(config, dataset, task, data, {"data": data_identity(dataset)})
     _check_target_prior(config, task)

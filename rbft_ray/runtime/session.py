@@ -18,6 +18,11 @@ ENVIRONMENT = {
 }
 
 
+def cluster_address(config: RayConfig) -> str:
+    """Of the cluster that a session joins; 'local' where it starts one of its own."""
+    return config.address or os.environ.get("RAY_ADDRESS") or "local"
+
+
 @contextlib.contextmanager
 def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
     """Yields the cluster's resources, such as {"CPU": 16.0, "GPU": 8.0}. A session that is already joined is kept.
@@ -31,7 +36,7 @@ def ray_session(config: RayConfig) -> Iterator[dict[str, float]]:
 
     joined = ray.is_initialized()
     if not joined:
-        address = config.address or os.environ.get("RAY_ADDRESS") or "local"
+        address = cluster_address(config)
         try:
             ray.init(
                 address=address,

@@ -232,10 +232,11 @@ def _validation(job: TrainJob, loaded: "Vlm", step: int, context: WorkerContext)
 
 def _store(job: TrainJob, context: WorkerContext) -> contextlib.AbstractContextManager[CheckpointStore | None]:
     """On the first worker what takes its checkpoints; None on the others."""
-    if not context.rank:
-        for left in Path(tempfile.gettempdir()).glob(f"{_checkpoint_prefix(job)}*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-    return contextlib.nullcontext() if context.rank else CheckpointStore(job.checkpoints)
+    if context.rank:
+        return contextlib.nullcontext()
+    for left in Path(tempfile.gettempdir()).glob(f"{_checkpoint_prefix(job)}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    return CheckpointStore(job.checkpoints)
 
 
 def _checkpoint_prefix(job: TrainJob) -> str:

@@ -7,7 +7,7 @@ import pytest
 from rbft_ray.core.config import DataConfig
 from rbft_ray.io import storage
 from rbft_ray.pipeline.data_summary import missing_videos, print_data, refused
-from rbft_ray.pipeline.dataset import load_dataset
+from rbft_ray.pipeline.dataset import load_dataset, with_sizes
 from rbft_ray.pipeline.job import _report_is_current
 from rbft_ray.pipeline.recipes import plan
 from rbft_ray.pipeline.report import FILES, _run_facts
@@ -24,7 +24,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_missing_videos_and_refused_rows_are_told_before_a_run(manifest, capsys):
-    dataset = load_dataset(DataConfig(manifest=str(manifest), video="{name}.mp4"), seed=0)
+    dataset = with_sizes(load_dataset(DataConfig(manifest=str(manifest), video="{name}.mp4"), seed=0))
     (missing,) = missing_videos(dataset)
     assert missing.startswith(f"2 of {len(dataset.rows)} videos are not there, such as {manifest.parent}/")
     duplicate, blank = refused(dataset)
