@@ -36,17 +36,17 @@ lint: install
 install: $(STAMP)
 
 # The locks are complete, so nothing is resolved: a resolver would add torchaudio and torchcodec, whose only builds beside
-# a CPU torch are for CUDA and break `import transformers` and `import vllm`. Nothing is compiled: Python does that on import.
+# a CPU torch are for CUDA and break `import transformers` and `import vllm`.
 $(STAMP): $(LOCK) pyproject.toml rbft_ray/model/torchvision_hook.py
 	@if [ -d .venv ] && [ ! -e $(STAMP) ] && ls .venv/installed-* >/dev/null 2>&1; then rm -rf .venv; fi
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { $(PYTHON) -m pip install virtualenv && $(PYTHON) -m virtualenv .venv; }
 	@echo "installing $(LOCK) into .venv (a few minutes, once)"
 ifeq ($(STACK),cpu)
-	@torch=$$(grep '^torch==' $(LOCK)); $(BIN)/pip install -qq --no-compile --no-deps "$$torch" 2>/dev/null \
-	  || $(BIN)/pip install -qq --no-compile --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
+	@torch=$$(grep '^torch==' $(LOCK)); $(BIN)/pip install -qq --no-deps "$$torch" 2>/dev/null \
+	  || $(BIN)/pip install -qq --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
 endif
-	@$(BIN)/pip install -qq --no-compile --no-deps -r $(LOCK)
-	@$(BIN)/pip install -qq --no-compile --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --no-deps -r $(LOCK)
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m rbft_ray.model.torchvision_hook
 	@$(BIN)/python -c "import ray, torch, transformers, deepspeed, decord"
 	@touch $@
