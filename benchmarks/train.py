@@ -35,7 +35,7 @@ from training_speed.stage import run_stage, run_stages
 from training_speed.trainer import SAMPLES_PER_PASS, transformers_trainer
 
 from rbft_ray.core.config import RayConfig
-from rbft_ray.core.resources import Needs
+from rbft_ray.core.resources import Cluster, Needs
 from rbft_ray.core.train_config import TrainConfig
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.runtime.kept_group import kept_groups
@@ -61,7 +61,7 @@ class Bench(NamedTuple):
     videos: Videos
     rounds: int
     scratch: Path
-    cluster: Mapping[str, float]
+    cluster: Cluster
 
     def needs(self, workers: int, threads: int) -> Needs:
         return Needs(workers, min_workers=workers, threads=threads)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rbft_ray.core.resources import Cluster
 from rbft_ray.io.clips import ClipFrames
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -76,7 +77,7 @@ def random_clips() -> list[ClipFrames]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[dict[str, float]]:
+def ray_cluster() -> Iterator[Cluster]:
     """A local Ray for the whole test session; a worker group stays for the next training, as in a run."""
     from rbft_ray.core.config import RayConfig
     from rbft_ray.runtime.kept_group import kept_groups

@@ -17,7 +17,8 @@ from rationale_speed.steps import Step, WorkerLog, read_logs, record_steps, reco
 from rbft_ray.core.config import RayConfig
 from rbft_ray.core.rationale_checks import task_knowledge
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE
-from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import rationale_engine
 from rbft_ray.runtime import block_runs, blocks
 from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import rationalize

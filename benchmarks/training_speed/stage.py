@@ -2,12 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from rbft_ray.core.resources import Needs
+from rbft_ray.core.resources import Cluster, Needs
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
@@ -86,7 +86,7 @@ def run_stages(
     base: str,
     contract: SamplingContract,
     scratch: Path,
-    cluster: Mapping[str, float],
+    cluster: Cluster,
     needs: Needs,
     *,
     epochs: float,
@@ -101,7 +101,7 @@ def run_stages(
         shutil.rmtree(directory, ignore_errors=True)
     before: dict[str, float] = {}
     with timed(before, "ingest"):
-        decoding = Needs(int(cluster["CPU"]))
+        decoding = Needs(int(cluster.total("CPU")))
         ingest(clips_dir, videos.rows, contract, decoding, block_clips=16, no_progress_timeout_sec=NO_PROGRESS_SEC)
     clips = list_clips(clips_dir, ["train"])
     if not {"vision", "merger"} & set(parts):

@@ -21,6 +21,13 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of the weights in generation, scoring and serving"
     )
+    gpu_memory_utilization: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        json_schema_extra=NO_EFFECT,
+        description="share of a GPU's memory that vLLM takes, cache included",
+    )
 
 
 class DemoWorldConfig(Section):
@@ -91,7 +98,9 @@ class RationalizeConfig(Section):
         1, ge=0, description="further passes over the clips that have no accepted rationale; temperature at least 0.7"
     )
     max_tokens: int = Field(160, ge=8)
-    replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas at most")
+    replicas: int | None = Field(
+        None, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas at most; null: on all GPUs, 1 without GPUs"
+    )
     min_replicas: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas to begin with")
     tensor_parallel: int = Field(1, ge=1, json_schema_extra=NO_EFFECT, description="GPUs per replica")
     block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
@@ -100,6 +109,12 @@ class RationalizeConfig(Section):
     )
     max_model_len: int = Field(2048, ge=128, description="tokens of prompt and answer; longer clips are rejected")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "RationalizeConfig":
+        if self.temperature == 0 and self.candidates > 1:
+            raise ValueError("candidates above 1 need a temperature above 0: without it they are all the same text")
+        return self
+
 
 class PreflightConfig(Section):
     clips: int = Field(32, ge=4, description="training clips to examine, about equally many of each class")
@@ -107,7 +122,9 @@ class PreflightConfig(Section):
 
 
 class EvaluateConfig(Section):
-    replicas: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="scoring replicas")
+    replicas: int | None = Field(
+        None, ge=1, json_schema_extra=NO_EFFECT, description="scoring replicas; null: one per GPU, 2 without GPUs"
+    )
     block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT)
     batch_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per forward pass")
     engine: Literal["transformers", "vllm"] = Field("transformers", description="what computes the scores")
@@ -149,7 +166,9 @@ class RayConfig(Section):
 
     address: str | None = Field(None, description="Ray cluster; null: RAY_ADDRESS, else a local one in this process")
     use_gpu: bool | None = Field(None, description="GPUs for generation, training, scoring; null: where there are any")
-    no_progress_timeout_sec: float = Field(900.0, gt=0, description="a stage without progress for so long is an error")
+    no_progress_timeout_sec: float = Field(
+        1800.0, gt=0, description="a stage that begins and ends no block for so long is an error; model downloads count"
+    )
 
 
 class RunConfig(Section):
@@ -170,6 +189,6 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        if self.rationalize.min_replicas > self.rationalize.replicas:
+        if self.rationalize.replicas is not None and self.rationalize.min_replicas > self.rationalize.replicas:
             raise ValueError("rationalize.min_replicas must not be above rationalize.replicas")
         return self

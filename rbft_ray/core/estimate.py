@@ -16,7 +16,8 @@ PARTS = ("vision", "merger", "language")  # in the order in which a clip goes th
 class Tower:
     """Equal transformer blocks. attention, key_values: heads x head dimension of queries, and of keys (or values).
 
-    gated: the MLP has two input layers; fused: one linear layer makes queries, keys and values.
+    gated: the MLP has two input layers; fused: one linear layer makes queries, keys and values; normed: queries and keys each go
+    through a norm.
     """
 
     layers: int
@@ -26,6 +27,7 @@ class Tower:
     intermediate: int
     gated: bool
     fused: bool
+    normed: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ of the world's mean over its seeds.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -204,17 +204,22 @@ def recall_gains(pairs: Sequence[Runs], train_clips: Sequence[Sequence[int]]) ->
     ]
 
 
-def compare_arms(runs: Sequence[RunScore], protocol: Protocol, seed: int = 0) -> dict[str, Any]:
+def compare_arms(
+    runs: Sequence[RunScore], protocol: Protocol, seed: int = 0, untrained: Collection[str] = ()
+) -> dict[str, Any]:
     """The result of an experiment from those of its runs that there are, ready for JSON: None where undefined, never NaN.
+
+    Args:
+        untrained: arms that answer alike under every seed: comparisons with them have no p (see `permutation_p`).
 
     Returns:
         protocol_sha, worlds (their numbers), n_pairs (planned for each comparison), n_test (test clips of a run, the fewest)
         missing: arm, budget, world and seed of each planned run that is not there
         comparisons: for each and each budget arm, baseline, answer, budget, pairs (that are there), gain_macro_f1 and ci95
-            (`bootstrap_means`), gain_by_world, `world_spread`, p_value (`permutation_p`; None if a pair is missing), and
-            p_adjusted (`holm` over those at the budgets of protocol.hypotheses; None for others), detectable_gain (the gain that
-            so many worlds and seeds find with a power of 0.8, `detectable_effect`; None of too few pairs); of an uneven budget
-            also recall_gains
+            (`bootstrap_means`), gain_by_world, `world_spread`, p_value (`permutation_p`; None if a pair is missing, or of an
+            untrained arm), and p_adjusted (`holm` over those at the budgets of protocol.hypotheses; None for others),
+            detectable_gain (the gain that so many worlds and seeds find with a power of 0.8, `detectable_effect`; None of too few
+            pairs); of an uneven budget also recall_gains
         arms: for each, each budget and each compared answer arm, budget, answer, runs, macro_f1, its ci95, and accuracy; means
             over worlds
 
@@ -232,7 +237,10 @@ def compare_arms(runs: Sequence[RunScore], protocol: Protocol, seed: int = 0) ->
         _comparison(by_answer[answer], protocol, (arm, baseline), budget, seed) | {"answer": answer}
         for (arm, baseline, answer), budget in product(protocol.compared(), protocol.budgets)
     ]
-    family = [each for each in comparisons if each["budget"] in protocol.hypotheses]
+    without_p = [each for each in comparisons if {each["arm"], each["baseline"]} & set(untrained)]
+    for each in without_p:
+        each["p_value"] = None
+    family = [each for each in comparisons if each["budget"] in protocol.hypotheses and each not in without_p]
     for each, adjusted in zip(family, holm([each["p_value"] for each in family]), strict=True):
         each["p_adjusted"] = adjusted
     answers = dict.fromkeys(answer for *_, answer in protocol.compared()) or [protocol.answer]

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rbft_ray.core.schema import Reason
+
 MOST_TRUNCATED = 0.1  # share of answers that the token limit cuts off
 GOOD_AGREEMENT = 0.5  # share of pairs of answers on the same clip that agree
 SIGNIFICANCE = 0.05
@@ -27,7 +29,12 @@ class Finding(NamedTuple):
 
 
 def readiness(
-    clips: Sequence[Examined], labels: Sequence[str], *, max_tokens: int, context_tokens: int, too_long: int = 0
+    clips: Sequence[Examined],
+    labels: Sequence[str],
+    *,
+    max_tokens: int,
+    context_tokens: int,
+    refused: Sequence[tuple[str, str]] = (),
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Figures, and what they mean in plain words; the base is good enough where every finding is `ok`.
 
@@ -35,7 +42,8 @@ def readiness(
 
     Args:
         clips: examined clips, about equally many of each class.
-        max_tokens: of an answer; context_tokens: what the engine takes in all; too_long: clips that it did not take.
+        max_tokens: of an answer; context_tokens: what the engine takes in all; refused: (reason, detail) of clips that it did
+            not take.
 
     Raises:
         ValueError: no clips, or a clip without a sample.
@@ -58,13 +66,13 @@ def readiness(
         "reasoned_p_value": float(test.pvalue),
         "right_at_least_once": float(np.mean([clip.label in clip.answers for clip in clips])),
         "agreement": float(np.mean(pairs)) if pairs else None,
-        "in_form": float(np.mean([answer is not None for answer in said])),
         "truncated": sum(clip.truncated for clip in clips) / len(said),
         "longest_prompt_tokens": max(clip.prompt_tokens for clip in clips),
         "context_tokens": context_tokens,
-        "too_long": too_long,
+        "too_long": sum(reason == Reason.TOO_LONG for reason, _ in refused),
+        "failed": sum(reason != Reason.TOO_LONG for reason, _ in refused),
     }
-    return figures, _findings(figures, max_tokens)
+    return figures, [*_findings(figures, max_tokens), *_failures(refused)]
 
 
 def _most_frequent(answers: Sequence[str | None]) -> str | None:
@@ -103,8 +111,7 @@ def _findings(figures: dict[str, Any], max_tokens: int) -> list[Finding]:
     found.append(
         Finding(
             whole,
-            f"{figures['in_form']:.0%} of the samples end with a valid answer line by themselves (the job forces the form), "
-            f"{figures['truncated']:.0%} were cut off at {max_tokens} tokens"
+            f"{figures['truncated']:.0%} of the samples were cut off at {max_tokens} tokens"
             + ("" if whole else "; raise rationalize.max_tokens"),
         )
     )
@@ -120,3 +127,8 @@ def _findings(figures: dict[str, Any], max_tokens: int) -> list[Finding]:
         )
     )
     return found
+
+
+def _failures(refused: Sequence[tuple[str, str]]) -> list[Finding]:
+    others = [detail for reason, detail in refused if reason != Reason.TOO_LONG]
+    return [Finding(False, f"the engine failed on {len(others)} clips; the first: {others[0]}")] if others else []

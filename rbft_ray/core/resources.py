@@ -2,6 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Cluster(NamedTuple):
+    """The resources of each node, such as {"CPU": 16.0, "GPU": 8.0, "memory": 6.4e10}."""
+
+    nodes: tuple[Mapping[str, float], ...]
+
+    def total(self, kind: str) -> float:
+        """Of all nodes, in units of the kind: "CPU", "GPU"."""
+        return sum(node.get(kind, 0.0) for node in self.nodes)
 
 
 @dataclass(frozen=True)
@@ -36,29 +47,34 @@ class Needs:
         return f"{self.workers} x ({each})"
 
 
-def missing(needs: Needs, cluster: Mapping[str, float]) -> str | None:
+def missing(needs: Needs, cluster: Cluster) -> str | None:
     """None where the cluster has what is needed, else a phrase such as '8 GPUs needed, 0 there'.
 
     Too few CPUs or GPUs only make the step slower, as long as `min_workers` fit.
     """
-    lacks = []
-    for kind, each in (("GPU", needs.gpus), ("CPU", needs.cpus)):
-        there = cluster.get(kind, 0.0)
-        if needs.min_workers * each > there + 1e-9:
-            lacks.append(f"{needs.min_workers * each:g} {kind}s needed, {there:g} there")
-    return "; ".join(lacks) or None
+    if (there := places(needs, cluster)) >= needs.min_workers:
+        return None
+    lacks = [
+        f"{needs.min_workers * each:g} {kind}s needed, {cluster.total(kind):g} there"
+        for kind, each in (("GPU", needs.gpus), ("CPU", needs.cpus))
+        if needs.min_workers * each > cluster.total(kind) + 1e-9
+    ]
+    place = needs.describe().partition(" x ")[2]
+    return (
+        "; ".join(lacks) or f"{needs.min_workers} x {place} needed, each on one node; the nodes have places for {there}"
+    )
 
 
-def places(needs: Needs, cluster: Mapping[str, float]) -> int:
-    """How many of the processes fit into the cluster, as far as its totals tell."""
-    asked = {"CPU": needs.cpus, "GPU": needs.gpus}
-    return min(int((cluster.get(kind, 0.0) + 1e-9) // each) for kind, each in asked.items() if each > 0)
+def places(needs: Needs, cluster: Cluster) -> int:
+    """How many of the processes the nodes have room for, each process on one node."""
+    asked = {kind: each for kind, each in (("CPU", needs.cpus), ("GPU", needs.gpus)) if each > 0}
+    return sum(min(int((node.get(kind, 0.0) + 1e-9) // each) for kind, each in asked.items()) for node in cluster.nodes)
 
 
-def fit_together(one: Needs, other: Needs, cluster: Mapping[str, float]) -> bool:
+def fit_together(one: Needs, other: Needs, cluster: Cluster) -> bool:
     """True where all processes of both have a place at the same time. Those that need several GPUs or CPUs each do not
     count on one: what is free may lie on several nodes."""
     if max(one.cpus, one.gpus, other.cpus, other.gpus) > 1:
         return False
     together = {"CPU": one.total_cpus + other.total_cpus, "GPU": one.total_gpus + other.total_gpus}
-    return all(wanted <= cluster.get(kind, 0.0) + 1e-9 for kind, wanted in together.items())
+    return all(wanted <= cluster.total(kind) + 1e-9 for kind, wanted in together.items())

@@ -85,9 +85,14 @@ class TrainConfig(Section):
         "auto", json_schema_extra=NO_EFFECT, description="auto: what frozen vision parts make of a clip is stored once"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the training computation")
-    workers: int = Field(2, ge=1, json_schema_extra=NO_EFFECT, description="Ray Train workers")
+    workers: int | None = Field(
+        None, ge=1, json_schema_extra=NO_EFFECT, description="Ray Train workers; null: one per GPU, 2 without GPUs"
+    )
     min_workers: int | None = Field(
-        None, ge=1, json_schema_extra=NO_EFFECT, description="go on with so few where workers are lost; null: workers"
+        None,
+        ge=1,
+        json_schema_extra=NO_EFFECT,
+        description="go on with so few where workers are lost; null: with all only",
     )
     resize_check_sec: float = Field(
         60.0, gt=0, json_schema_extra=NO_EFFECT, description="with min_workers: how often lost workers are looked for"
@@ -110,9 +115,14 @@ class TrainConfig(Section):
     stage1: StageRecipe = StageRecipe()
     stage2: LabelRecipe = LabelRecipe()
 
+    @property
+    def planned_workers(self) -> int:
+        """To count with before a cluster is known: 1 where it decides."""
+        return self.workers or 1
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
-        if self.min_workers is not None and self.min_workers > self.workers:
+        if self.min_workers is not None and self.workers is not None and self.min_workers > self.workers:
             raise ValueError("min_workers must not be above workers")
         if self.precision == "fp16" and self.deepspeed.zero_stage == 0:
             raise ValueError("precision fp16 needs deepspeed.zero_stage 1, 2 or 3 (1 costs one worker nothing)")

@@ -61,11 +61,11 @@ def zero_of(train: TrainConfig, own: Mapping[str, Any], stage: int | None = None
         stage = int(zero.get("stage", settings.zero_stage))
 
     def offloads(key: str, wanted: bool) -> bool:
-        return zero[key].get("device", "none") != "none" if key in zero else wanted
+        return (zero[key] or {}).get("device", "none") != "none" if key in zero else wanted
 
     return Zero(
         stage,
-        train.workers,
+        train.planned_workers,
         value_bytes=value,
         gradient_bytes=4 if own.get("data_types", {}).get("grad_accum_dtype") == "fp32" else value,
         offload_optimizer=stage >= 1 and offloads("offload_optimizer", settings.offload_optimizer),
@@ -225,7 +225,7 @@ def _norm_bytes(value_bytes: int, adapters: bool) -> int:
 
 
 def _block_bytes(tower: Tower, value_bytes: int, norm: int, *, padded: bool) -> float:
-    """Of one token in one block: two norms, attention and MLP.
+    """Of one token in one block: two norms (four where queries and keys have their own), attention and MLP.
 
     Attention is PyTorch's scaled_dot_product_attention, which keeps queries, keys, values and its output but no scores; with a
     mask Transformers repeats keys and values for every head. A fused layer's output stays whole beside queries and keys with
@@ -237,4 +237,5 @@ def _block_bytes(tower: Tower, value_bytes: int, norm: int, *, padded: bool) -> 
     else:
         attention = 2 * tower.attention + 2 * (tower.attention if padded else tower.key_values)
     mlp = (4 if tower.gated else 2) * tower.intermediate
-    return 2 * norm * tower.hidden + value_bytes * (attention + mlp)
+    normed = 2 * tower.hidden + (tower.attention + tower.key_values if tower.normed else 0)
+    return norm * normed + value_bytes * (attention + mlp)

@@ -97,7 +97,7 @@ def _read_csv(content: bytes, separator: str) -> list[dict[str, object]]:
 
 
 def _read_jsonl(content: bytes) -> list[dict[str, object]]:
-    records = [json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    records = [json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()]
     if any(not isinstance(record, dict) for record in records):
         raise ValueError("every line must hold one JSON object")
     return records

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
+from rbft_ray.core.schema import Reason
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.vlm import Vlm, encode_prompts, to_device
@@ -27,7 +28,8 @@ def request_seed(seed: int, clip_id: str, hinted: bool, candidate: int) -> int:
 
 
 class Completion(NamedTuple):
-    """text: without special tokens; truncated: ended by the token limit; error: None, or why there is no text.
+    """text: without special tokens; truncated: ended by the token limit; error: None, or why there is no text; too_long: because
+    prompt and answer exceed what the engine takes.
 
     log_probability: natural logarithm, mean over the answer's tokens, at temperature 1; None where it was not asked for.
     """
@@ -38,6 +40,12 @@ class Completion(NamedTuple):
     output_tokens: int
     error: str | None = None
     log_probability: float | None = None
+    too_long: bool = False
+
+    @property
+    def failure(self) -> Reason | None:
+        """Why there is no text; None where there is one."""
+        return (Reason.TOO_LONG if self.too_long else Reason.ENGINE_ERROR) if self.error else None
 
 
 class Engine(Protocol):

@@ -203,7 +203,8 @@ class RequestLoop:
             failed[0].future.set_exception(error)
             return
         self._limit = max(1, len(failed) // 2)
-        if isinstance(error, torch.OutOfMemoryError):
+        # With tensor parallelism it comes as text, from another process.
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
             self._most = self._limit
         _log.warning("a step of %d requests failed (%s); trying %d at a time", len(failed), error, self._limit)
         self._held.extendleft(reversed(failed))

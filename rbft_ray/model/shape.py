@@ -23,10 +23,10 @@ def model_shape(base: str, revision: str | None, train: TrainConfig) -> ModelSha
     text, vision = config.get_text_config(), _vision_config(config, base)
     if any(getattr(text, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts")):
         raise DataError(f"model.base: {base!r} is a mixture of experts, for which there is no estimate")
-    linear: dict[str, set[str]] = {name: set() for name in PARTS}
+    layers: dict[str, set[str]] = {name: set() for name in PARTS}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            linear[part_of(name)].add(name.rpartition(".")[2])
+        if isinstance(module, torch.nn.Linear) or (name.endswith("q_norm") and any(True for _ in module.parameters())):
+            layers[part_of(name)].add(name.rpartition(".")[2])
     tables = {id(table): table for table in (_table(model, "input"), _table(model, "output")) if table is not None}
     weights = _by_part((name, parameter.numel()) for name, parameter in model.named_parameters())
     trainable = make_trainable(model, train)
@@ -44,8 +44,8 @@ def model_shape(base: str, revision: str | None, train: TrainConfig) -> ModelSha
         vocabulary=int(text.vocab_size),
         tensors=tuple(parameter.numel() for parameter in trainable.parameters()),
         largest_trained=max(size for _, size in trained_sizes),
-        vision=_tower(vision, linear["vision"], base),
-        language=_tower(text, linear["language"], base),
+        vision=_tower(vision, layers["vision"], base),
+        language=_tower(text, layers["language"], base),
         patch_px=_number(vision, "patch_size"),
         merge=merge,
         frames_per_patch=int(getattr(vision, "temporal_patch_size", None) or 1),
@@ -94,8 +94,8 @@ def _frames(config: Any, vision: Any) -> tuple[int | None, int]:
     return _number(vision, "image_size"), round(1 / shrink)
 
 
-def _tower(config: Any, linear: set[str], base: str) -> Tower:
-    """A tower's blocks, by the names that the families have for its sizes. linear: last names of the part's linear layers."""
+def _tower(config: Any, names: set[str], base: str) -> Tower:
+    """A tower's blocks, by what the families call their sizes. names: last names of the part's linear layers and norms."""
     layers, heads = _number(config, "num_hidden_layers", "depth"), _number(config, "num_attention_heads", "num_heads")
     hidden = _number(
         config, "embed_dim", "hidden_size"
@@ -111,8 +111,9 @@ def _tower(config: Any, linear: set[str], base: str) -> Tower:
         attention=heads * head,
         key_values=key_values,
         intermediate=int(intermediate),
-        gated=any("gate" in name for name in linear),
-        fused=any("qkv" in name for name in linear),
+        gated=any("gate" in name for name in names),
+        fused=any("qkv" in name for name in names),
+        normed="q_norm" in names,
     )
 
 

@@ -25,26 +25,6 @@ from rbft_ray.model.vlm import end_of_turn_token, load_processor, render_prompt
 _log = logging.getLogger(__name__)
 
 MAX_LOGPROB_TOKENS = 128  # vLLM's limit for `logprob_token_ids` of a request
-# vLLM reads these when it starts, so they go into the environment of the process that holds it.
-VLLM_CPU_ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # glibc gives large blocks back to the system and asks for them again in every step; keeping them is a tenth faster.
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
-}
-VLLM_ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with the Ray actor that holds it
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-
-
-def vllm_environment(gpu: bool) -> dict[str, str]:
-    """Environment variables of a process that will hold a `VllmEngine`."""
-    return VLLM_ENVIRONMENT if gpu else {**VLLM_ENVIRONMENT, **VLLM_CPU_ENVIRONMENT}
 
 
 class VllmEngine:
@@ -62,6 +42,7 @@ class VllmEngine:
         max_model_len: int,
         revision: str | None = None,
         tensor_parallel: int = 1,
+        gpu_memory_utilization: float = 0.9,
         seed: int = 0,
         form: str | None = None,
         in_flight: int = 256,
@@ -84,6 +65,7 @@ class VllmEngine:
             dtype=dtype,
             max_model_len=max_model_len,
             tensor_parallel_size=tensor_parallel,
+            **({} if on_cpu else {"gpu_memory_utilization": gpu_memory_utilization}),
             limit_mm_per_prompt={"video": 1, "image": 0},
             mm_processor_kwargs=video_options(self._processor),
             seed=seed,
@@ -131,7 +113,7 @@ class VllmEngine:
             length = self._prompt_tokens(request)
             if length + max_tokens > self._max_model_len:
                 error = f"prompt of {length} + answer of {max_tokens} tokens exceed max_model_len {self._max_model_len}"
-                return Completion("", False, length, 0, error)
+                return Completion("", False, length, 0, error, too_long=True)
             params = SamplingParams(
                 max_tokens=max_tokens,
                 temperature=temperature,
@@ -256,6 +238,7 @@ def rationale_engine(
         revision=model.revision,
         max_model_len=config.max_model_len,
         tensor_parallel=config.tensor_parallel,
+        gpu_memory_utilization=model.gpu_memory_utilization,
         seed=seed,
         form=form,
         in_flight=config.requests_in_flight,

@@ -1,8 +1,7 @@
 """The steps of the arms: training and evaluation, made from one configuration so that the arms differ in one thing only."""
 
-import dataclasses
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,19 +10,17 @@ from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.labels import label_counts, take_of_labels
 from rbft_ray.core.prompts import Task, description_prompt, label_prompt, prompt_hash, rationale_prompt
-from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import DUPLICATES, REJECTS
 from rbft_ray.core.section import result_config
 from rbft_ray.core.stage1_answers import captions, definitions, shuffled_within_class
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
-from rbft_ray.core.training_memory import zero_of
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.model.deepspeed import own_settings
 from rbft_ray.model.vision_features import caches_features
+from rbft_ray.pipeline.needs import evaluation_needs, feature_needs, training_needs
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
-from rbft_ray.runtime.session import replica_needs, threads_each
 from rbft_ray.stages import evaluate, rationalize, train, vision_features
 
 
@@ -76,10 +73,7 @@ class Arms(NamedTuple):
                 no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
             )
 
-        def needs(cluster: Mapping[str, float]) -> Needs:
-            return replica_needs(train_config.workers, config.ray, cluster)
-
-        identities = {"base": self.identity}
+        needs, identities = partial(feature_needs, config), {"base": self.identity}
         return Step(vision_features.STAGE, {"dtype": dtype}, needs, run, (self.clips,), identities)
 
     def train(
@@ -107,7 +101,7 @@ class Arms(NamedTuple):
             "labels": self.task.labels,
             **budget(self.config),
         }
-        needs = partial(_group_needs, self.config)
+        needs = partial(training_needs, self.config)
         if rationales and answers != "rationales":
             settings["answers"] = answers
         run = partial(_run_training, self, name, recipe, prompt, rationales, start, answers)
@@ -152,10 +146,7 @@ class Arms(NamedTuple):
             "seed": config.seed,
         }
         identities = {"base": self.identity, "prompt": prompt_hash(label_prompt(self.task))}
-        replicas = config.evaluate.replicas
-        return Step(
-            name, settings, lambda cluster: replica_needs(replicas, config.ray, cluster), run, inputs, identities
-        )
+        return Step(name, settings, partial(evaluation_needs, config), run, inputs, identities)
 
     def prior_labels(self, model: Step | None, ingested: str) -> list[str]:
         """The labels whose shares an arm's model has learned; none of the base, nor where training balanced the classes."""
@@ -178,14 +169,6 @@ def _shared_settings(config: TrainConfig) -> dict[str, Any]:
     if config.method == "full":
         settings.pop("lora")
     return settings
-
-
-def _group_needs(config: RunConfig, cluster: Mapping[str, float]) -> Needs:
-    own = config.train
-    needs = replica_needs(own.workers, config.ray, cluster, min_replicas=own.min_workers or own.workers)
-    if zero_of(own, own_settings(own.deepspeed)).offload_optimizer:  # Adam's steps are on the host
-        return dataclasses.replace(needs, threads=threads_each(own.workers, cluster))
-    return needs
 
 
 Texts = dict[str, str]  # by clip id
@@ -216,19 +199,14 @@ STAGE1 = {
 }
 
 
-def _samples(
-    arms: Arms, clips: list[dict[str, Any]], rationales: Step | None, answers: str, context: StepContext
-) -> list[dict[str, Any]]:
-    """The samples of a training step: clips with their answers."""
-    texts: Texts = {}
-    if rationales is not None and answers != "labels":
-        texts = rationalize.kept_rationales(context.inputs[rationales.name])
-        clips = [clip for clip in clips if clip["id"] in texts]
-        if not clips:
-            where = storage.join(context.inputs[rationales.name], REJECTS_TABLE)
-            raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
-    learned = STAGE1[answers].answers(texts, clips, arms, context)
-    return [{**clip, "answer": learned[clip["id"]]} for clip in clips if clip["id"] in learned]
+def _kept(arms: Arms, clips: list[dict[str, Any]], rationales: Step, context: StepContext) -> Texts:
+    """The kept rationales of `clips`, chosen among theirs alone: an experiment writes those of more clips than it learns from."""
+    written = context.inputs[rationales.name]
+    texts = rationalize.kept_among(written, {clip["id"] for clip in clips}, arms.task, arms.config.rationalize)
+    if not texts:
+        where = storage.join(written, REJECTS_TABLE)
+        raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
+    return texts
 
 
 def _run_training(
@@ -243,13 +221,16 @@ def _run_training(
 ) -> Counts:
     config, task = arms.config, arms.task
     clips = training_clips(config, task, context.inputs[arms.clips.name])
+    texts = {} if rationales is None else _kept(arms, clips, rationales, context)
     if arms.features is not None:
         clips = vision_features.with_features(clips, context.inputs[arms.features.name])
-    samples = _samples(arms, clips, rationales, answers, context)
     if rationales is not None and answers == "labels":
-        kept = rationalize.kept_rationales(context.inputs[rationales.name])
-        share = sum(sample["id"] in kept for sample in samples) / len(samples)
+        share = sum(clip["id"] in texts for clip in clips) / len(clips)
         recipe = recipe.model_copy(update={"epochs": recipe.epochs * share})  # as many steps as on the rationales
+    elif rationales is not None:
+        clips = [clip for clip in clips if clip["id"] in texts]
+    learned = STAGE1[answers].answers(texts, clips, arms, context)
+    samples = [{**clip, "answer": learned[clip["id"]]} for clip in clips if clip["id"] in learned]
     counts = train.train(
         train.TrainJob(
             stage=name,

@@ -1,6 +1,7 @@
 """`rbft audit`: the text checks on rationales that were written elsewhere, or by a run. No videos, no model."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -14,7 +15,7 @@ from rbft_ray.core.rationale_diversity import diversity
 from rbft_ray.core.schema import Reason
 from rbft_ray.io import storage
 from rbft_ray.pipeline.audit_page import page
-from rbft_ray.pipeline.audit_rows import Checked, Rationale, in_our_form, read_rationales, step_of
+from rbft_ray.pipeline.audit_rows import Checked, Rationale, config_of, in_our_form, read_rationales, step_of
 from rbft_ray.runtime.progress import console
 
 DETAILS = 5  # most frequent details of a reason
@@ -23,7 +24,7 @@ DETAILS = 5  # most frequent details of a reason
 def check_all(
     uri: str, rationales: list[Rationale], config: RunConfig | None = None, prefix: str | None = None
 ) -> list[Checked]:
-    """The verdict on every rationale. Labels are those of the configuration, else a row's own, else the set found.
+    """The verdict on every rationale. Labels are `data.labels`, else a row's own, else those found and defined.
 
     A candidate that a run rejected stays rejected for the reason that is recorded.
 
@@ -32,12 +33,17 @@ def check_all(
     """
     task = config.task if config else RunConfig().task
     renamed = config.data.label_map if config else {}
-    known = (config.data.labels or tuple(task.definitions)) if config else ()
-    found = known or tuple(sorted({row.label for row in rationales}))
+    known = (config.data.labels or ()) if config else ()
+    rationales = [_renamed(row, renamed) for row in rationales]
+    found = known or tuple(sorted({*(row.label for row in rationales), *task.definitions}))
+    if task.definitions and not {row.label for row in rationales} & set(task.definitions):
+        raise DataError(
+            f"{uri}: no label is among those of task.definitions ({', '.join(task.definitions)}); the first: "
+            f"{rationales[0].label!r}; rename them with data.label_map"
+        )
     knowledge = task_knowledge(Task(found, task.definitions, task.role, task.guidance), task.cues)
     checked = []
     for row in rationales:
-        row = row._replace(label=renamed.get(row.label, row.label))
         if known and row.label not in known:
             raise DataError(
                 f"{uri}: {row.id}: label {row.label!r} is not among the configuration's ({', '.join(known)}); "
@@ -50,6 +56,11 @@ def check_all(
             verdict = verdict._replace(reason=Reason(row.recorded), detail=row.detail)
         checked.append(Checked(row, verdict))
     return checked
+
+
+def _renamed(row: Rationale, names: Mapping[str, str]) -> Rationale:
+    labels = tuple(dict.fromkeys(names.get(label, label) for label in row.labels)) if row.labels else None
+    return row._replace(label=names.get(row.label, row.label), labels=labels)
 
 
 def summarised(uri: str, checked: list[Checked]) -> dict[str, Any]:
@@ -99,14 +110,15 @@ def audit(
     """The summary of a file's or a run's rationales; `html` is where to write the page.
 
     Args:
-        config: for labels, definitions and cues; without it, contradictions are found by class names only.
+        config: for labels, definitions and cues; None: that of the run, where it is one. Without any, contradictions are found by
+            class names only.
         prefix: what the file's own answer line starts with, such as "Classification:".
 
     Raises:
         DataError: the file cannot be read as rationales, or has labels that the configuration has not.
         StorageError: the page cannot be written.
     """
-    checked = check_all(uri, read_rationales(uri), config, prefix)
+    checked = check_all(uri, read_rationales(uri), config or config_of(uri), prefix)
     found = summarised(uri, checked)
     if html:
         step = step_of(uri) if any(row.rationale.clip for row in checked) else None

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.core.rationale_checks import Verdict
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE
 from rbft_ray.io import storage
 from rbft_ray.pipeline.runner import DONE_FILE, RUN_FILE, STEPS_DIR
+from rbft_ray.pipeline.settings import parse_config
 
 WRITERS = ("gpt", "assistant", "model")  # of a LLaVA conversation's answers
 
@@ -66,6 +68,12 @@ def step_of(uri: str) -> str | None:
     return next((place for place in places if storage.exists(storage.join(place, DONE_FILE))), None)
 
 
+def config_of(uri: str) -> RunConfig | None:
+    """The configuration of a finished run; None of anything else."""
+    run_file = storage.join(uri.rstrip("/"), RUN_FILE)
+    return parse_config(storage.read_json(run_file)["config"]) if storage.exists(run_file) else None
+
+
 def _candidate_files(uri: str) -> list[str]:
     below = storage.join(uri, CANDIDATES_TABLE)
     for place in (below, uri):
@@ -98,7 +106,7 @@ def _read_text(uri: str) -> list[Rationale]:
             raise DataError(f"{uri}:{error.lineno}: is no JSON: {error.msg}") from None
         return [_rationale(row, f"{uri}: entry {number}", number) for number, row in enumerate(rows, 1)]
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # other line separators may stand in a text
         if line.strip():
             try:
                 row = json.loads(line)
@@ -126,7 +134,7 @@ def _field(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
         raise DataError(f"{where}: has no field {' or '.join(names)}; it has {', '.join(map(str, row)) or 'none'}")
     if not isinstance(row[name], str):
         raise DataError(f"{where}: field {name}: must be text, not {type(row[name]).__name__}")
-    return row[name]
+    return row[name].encode("utf-8", "replace").decode()  # half an emoji
 
 
 def _written(row: dict[str, Any], where: str) -> str:
@@ -145,7 +153,11 @@ def in_our_form(text: str, prefix: str, labels: Iterable[str]) -> str:
     The label may differ in case, end in a full stop, and stand on the last line of the reasoning.
     """
     named = {label.lower(): label for label in labels}
+    exact = set(labels)
     choices = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
     text = re.sub(rf"(?im)^[ \t]*{re.escape(prefix)}", ANSWER_PREFIX, text.strip())
     end = re.search(rf"(?i)(?:\s|^)(?:{re.escape(prefix)}|{ANSWER_PREFIX})\s*({choices})\.?$", text)
-    return f"{text[: end.start()].rstrip()}\n{ANSWER_PREFIX} {named[end.group(1).lower()]}" if end else text
+    if end is None:
+        return text
+    said = end.group(1)
+    return f"{text[: end.start()].rstrip()}\n{ANSWER_PREFIX} {said if said in exact else named[said.lower()]}"

@@ -1,6 +1,7 @@
 """`rbft compare`: two arms, or two runs, on the test clips that both have scored."""
 
 import json
+import posixpath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.pipeline.reporting.words import number, score_title, signed, span
-from rbft_ray.pipeline.runner import RUN_FILE
+from rbft_ray.pipeline.runner import RUN_FILE, STEPS_DIR
 from rbft_ray.runtime.progress import console
 
 COLUMNS = ["id", "label", "split", "group", "predicted"]
@@ -45,7 +46,8 @@ def predictions_uri(source: str) -> str:
     if STEP_PREFIX + arm not in steps:
         arms = [name.removeprefix(STEP_PREFIX) for name in steps if name.startswith(STEP_PREFIX)]
         raise DataError(f"{source}: the run has no arm {arm!r}; it has {', '.join(arms)}")
-    return storage.join(steps[STEP_PREFIX + arm], PREDICTIONS_FILE)
+    name = posixpath.basename(steps[STEP_PREFIX + arm].rstrip("/"))  # the runs' directory may have moved since
+    return storage.join(posixpath.dirname(run_dir.rstrip("/")) or ".", STEPS_DIR, name, PREDICTIONS_FILE)
 
 
 def read_predictions(uri: str) -> SplitPredictions:

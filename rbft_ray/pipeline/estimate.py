@@ -89,7 +89,7 @@ def estimate(config: RunConfig, gpu: str = DEFAULT_GPU, mfu: float = DEFAULT_MFU
         "name": config.name,
         "base": base,
         "gpu": {"name": card.name, "memory_bytes": card.memory_bytes, "peak_flops": card.peak(train.precision)},
-        "gpus": train.workers,
+        "gpus": train.planned_workers,
         "mfu": mfu,
         "method": train.method,
         "precision": train.precision,
@@ -165,7 +165,11 @@ def _features_costs(
     if not cached:
         return None
     flops = stage.samples * sample_flops(shape, stage.sample, recomputes=False, parts=cached)
-    return {"clips": stage.samples, "flops": flops, "hours": hours(flops, train.workers, gpu, train.precision, mfu)}
+    return {
+        "clips": stage.samples,
+        "flops": flops,
+        "hours": hours(flops, train.planned_workers, gpu, train.precision, mfu),
+    }
 
 
 def _costs(
@@ -189,12 +193,12 @@ def _costs(
         "tokens": samples * stage.sample.tokens,
         "micro_batch_tokens": _micro_batch(stage, train),
         "flops": flops,
-        "hours": hours(flops, train.workers, gpu, train.precision, mfu),
+        "hours": hours(flops, train.planned_workers, gpu, train.precision, mfu),
     }
 
 
 def _per_worker(stage: TrainingStage, train: TrainConfig) -> int:
-    return -(-stage.recipe.global_batch // train.workers)
+    return -(-stage.recipe.global_batch // train.planned_workers)
 
 
 def _micro_batch(stage: TrainingStage, train: TrainConfig) -> int:
@@ -267,7 +271,9 @@ def _warnings(config: RunConfig, shape: ModelShape, stages: list[TrainingStage],
         found.append(f"sampling.multiple_px is {contract.multiple_px}; the base takes multiples of {unit} px")
     if train.lora.use_dora and train.method == "lora":
         found.append("DoRA's temporary copies of whole weights are not counted")
-    if train.min_workers is not None and train.min_workers < train.workers:
+    if train.workers is None:
+        found.append("train.workers is null (one per GPU): counted with 1; set it to the number of GPUs")
+    elif train.min_workers is not None and train.min_workers < train.workers:
         found.append(f"with fewer than {train.workers} workers (train.min_workers) each holds more and all take longer")
     if train.stage2.validate_every_epochs:
         found.append("the passes over the validation split are not counted")

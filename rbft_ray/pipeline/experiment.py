@@ -6,19 +6,17 @@ Under the storage root: steps/ as of any run (shared by all runs that need the s
     experiments/NAME-SHA/curves.svg    macro-F1 against the training clips per class
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rbft_ray.core.bootstrap import group_indices
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import ConfigError, DataError
-from rbft_ray.core.experiment import Answer, Protocol, RunScore, compare_arms, protocol_sha, turned
+from rbft_ray.core.errors import DataError
+from rbft_ray.core.experiment import Answer, Protocol, RunScore, compare_arms, protocol_sha
 from rbft_ray.core.labels import label_counts
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
@@ -26,10 +24,10 @@ from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.pipeline.experiment_runs import Run, append_run, check_same_steps, read_runs
 from rbft_ray.pipeline.job import check_base, check_machine, storage_root
+from rbft_ray.pipeline.protocol import ARMS, read_protocol, run_config, section_of
 from rbft_ray.pipeline.recipes import Plan, sources
 from rbft_ray.pipeline.reporting.gains import budget_words, learning_curves, print_results
 from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
-from rbft_ray.pipeline.settings import parse_config, read_yaml, with_overrides
 from rbft_ray.pipeline.step import Step
 from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.progress import console
@@ -41,61 +39,6 @@ ANSWER_COLUMNS: Mapping[Answer, str] = {"label": "predicted", "reasoned": "reaso
 RESULTS_FILE, CURVES_FILE = "results.json", "curves.svg"
 
 
-class Arm(NamedTuple):
-    """stage1: what it learns (of `arms.STAGE1`), None: no stage 1; mode: of the rationales; reasons: at test, too."""
-
-    stage1: str | None = None
-    mode: str = "bootstrap"
-    trained: bool = True
-    reasons: bool = False
-
-
-ARMS: Mapping[str, Arm] = {
-    "zero_shot": Arm(trained=False),
-    "zero_shot_reasoned": Arm(trained=False, reasons=True),
-    "direct_sft": Arm(),
-    "direct_sft_same_steps": Arm("labels"),
-    "rb_ft_blind": Arm("rationales", "blind"),
-    "rb_ft_label_conditioned": Arm("rationales", "label_conditioned"),
-    "rb_ft_gated": Arm("rationales"),
-    "rb_ft_shuffled": Arm("shuffled"),
-    "rb_ft_definitions": Arm("definitions"),
-    "rb_ft_captions": Arm("captions"),
-    "rb_ft_oracle": Arm("facts"),
-}
-
-
-def read_protocol(source: str, overrides: Sequence[str] = ()) -> Protocol:
-    """A protocol from a YAML file.
-
-    Args:
-        overrides: `KEY.PATH=VALUE` of the protocol, or of the configuration of its runs.
-
-    Raises:
-        ConfigError: a key is wrong, or an arm is unknown.
-        StorageError: the file cannot be read.
-    """
-    own = [text if _section(text) in Protocol.model_fields else f"config.{text}" for text in overrides]
-    values = with_overrides(read_yaml(source), own)
-    try:
-        protocol = Protocol.model_validate_json(json.dumps(values))
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
-    unknown = sorted(set(protocol.arms) - set(ARMS))
-    if unknown:
-        raise ConfigError(f"{source}: arms: {unknown[0]} is unknown; known: {', '.join(ARMS)}")
-    oracles = [arm for arm in protocol.arms if ARMS[arm].stage1 == "facts"]
-    if oracles and protocol.manifest is not None:
-        raise ConfigError(
-            f"{source}: arms: {oracles[0]} learns the facts of a demo world; of data.manifest nobody knows them"
-        )
-    return protocol
-
-
-def _section(override: str) -> str:
-    return override.partition("=")[0].partition(".")[0]
-
-
 def runs_of(protocol: Protocol) -> Iterator[Run]:
     """All runs, those of one world and budget one after the other, so that an interrupted experiment has whole pairs."""
     for world in protocol.worlds:
@@ -103,48 +46,6 @@ def runs_of(protocol: Protocol) -> Iterator[Run]:
             for seed in protocol.seeds:
                 for arm in protocol.arms:
                     yield Run(world, budget, seed, arm)
-
-
-def run_config(protocol: Protocol, run: Run, place: Sequence[str] = ()) -> RunConfig:
-    """The configuration of one run. Its world is drawn and ingested once; each seed draws its training clips from the same pool.
-
-    Steps are counted, nothing is stopped early: validation labels choose nothing but the temperature, which moves no prediction.
-
-    Args:
-        place: overrides that no result depends on (`PLACE`).
-    """
-    arm = ARMS[run.arm]
-    values = with_overrides(deepcopy(protocol.config), place)
-    world = {
-        "domain_seed": run.world,
-        "train_per_class": [protocol.pool_per_class] * 4,
-        "val_per_class": protocol.val_per_class,
-        "test_per_class": protocol.test_per_class,
-    }
-    own = {
-        "name": protocol.name,
-        "seed": run.seed,
-        "data": {
-            "seed": 0,
-            "train_per_class": run.budget if isinstance(run.budget, int) else turned(run.budget, run.seed),
-            **({"demo": world} if protocol.manifest is None else {}),
-        },
-        "rationalize": {"mode": arm.mode},
-        "train": {"stage2": {"validate_every_epochs": None}},
-        "evaluate": {"reason_then_label": arm.reasons or protocol.answer == "reasoned", "example_rationales": 0},
-    }
-    return parse_config(_merged(values, own))
-
-
-def _merged(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with those of `own` over them, at any depth."""
-    both = {
-        key: _merged(values[key], value)
-        if isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
-        else value
-        for key, value in own.items()
-    }
-    return {**values, **both}
 
 
 def run_plan(config: RunConfig, name: str) -> Plan:
@@ -179,22 +80,28 @@ def before_training(plans: Iterable[Plan]) -> list[Step]:
     return list(found.values())
 
 
-def check_budgets(plans: Iterable[Plan], root: str) -> None:
-    """Whether every class has the training clips that the budgets ask for.
+def check_classes(plans: Iterable[Plan], root: str) -> None:
+    """Whether every class has the training clips that the budgets ask for, and a test clip.
 
     Raises:
         DataError: it has fewer; names the label.
     """
-    there: dict[str, Counter[str]] = {}
+    there: dict[str, dict[str, Counter[str]]] = {}
     for plan in plans:
         clips = step_dir(root, plan.step(MANIFEST_STAGE))
         if clips not in there:
-            there[clips] = Counter(clip["label"] for clip in list_clips(clips, ["train"]))
+            there[clips] = {
+                split: Counter(clip["label"] for clip in list_clips(clips, [split])) for split in ("train", "test")
+            }
         each = plan.config.data.train_per_class
         for label, wanted in label_counts(each, plan.task.labels).items() if each is not None else ():
-            if wanted > there[clips][label]:
+            if wanted > there[clips]["train"][label]:
+                found = there[clips]["train"][label]
+                raise DataError(f"budgets: {wanted} training clips of {label!r} are asked for, there are {found}")
+        for label in plan.task.labels:
+            if not there[clips]["test"][label]:
                 raise DataError(
-                    f"budgets: {wanted} training clips of {label!r} are asked for, there are {there[clips][label]}"
+                    f"data.manifest: {label!r} has no test clip, so it has no F1; add one, or leave the class out (data.labels)"
                 )
 
 
@@ -207,7 +114,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     Raises:
         RbftError: something that the user can mend; finished runs stay.
     """
-    place = [text for text in overrides if _section(text) in PLACE]
+    place = [text for text in overrides if section_of(text) in PLACE]
     protocol = read_protocol(source, [text for text in overrides if text not in place])
     todo = list(runs_of(protocol))
     config = run_config(protocol, todo[0], place)
@@ -226,14 +133,15 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
             check_resources([step for _, plan in plans for step in plan.steps], cluster)
             console.print(f"world {world}: clips and rationales")
             run_steps(root, before_training(plan for _, plan in plans), cluster)
-            check_budgets([plan for _, plan in plans], root)
+            check_classes([plan for _, plan in plans], root)
             for run, plan in plans:
                 of = f"world {world}, {budget_words(run.budget)} per class, seed {run.seed}, {run.arm}"
                 console.print(f"run {len(done) + 1} of {total}: {of}")
                 run_steps(root, plan.steps, cluster)
                 done[run] = _scores(run, plan, root)
                 append_run(folder, run, done[run], _directories(plan))
-    results = compare_arms([score for scores in done.values() for score in scores], protocol)
+    untrained = [name for name, arm in ARMS.items() if not arm.trained]
+    results = compare_arms([score for scores in done.values() for score in scores], protocol, untrained=untrained)
     storage.write_json(storage.join(folder, RESULTS_FILE), results)
     storage.write_bytes(storage.join(folder, CURVES_FILE), learning_curves(results).encode())
     print_results(results)
@@ -245,19 +153,30 @@ def _directories(plan: Plan) -> list[str]:
 
 
 def _scores(run: Run, plan: Plan, root: str) -> list[RunScore]:
-    """The run's answers to the test clips, in the order of their ids: those of each way in which it answered."""
+    """The run's answers to all test clips, in the order of their ids: those of each way in which it answered.
+
+    A clip that could not be scored counts as an error, so that the runs of a world have the same clips.
+    """
     uri = storage.join(step_dir(root, plan.steps[-1]), PREDICTIONS_FILE)
     answers = {
         answer: column
         for answer, column in ANSWER_COLUMNS.items()
         if answer == "label" or plan.config.evaluate.reason_then_label
     }
-    rows = storage.read_table(uri, PREDICTIONS, ["id", "label", "split", "group", *answers.values()]).to_pylist()
-    tested = sorted((row for row in rows if row["split"] == "test"), key=lambda row: row["id"])
+    rows = storage.read_table(uri, PREDICTIONS, ["id", *answers.values()]).to_pylist()
+    answered = {row["id"]: row for row in rows}
+    ingested = step_dir(root, plan.step(MANIFEST_STAGE))
+    tested = sorted(list_clips(ingested, ["test"]), key=lambda clip: clip["id"])
     place = {label: index for index, label in enumerate(plan.task.labels)}
-    gold = np.array([place[row["label"]] for row in tested])
-    groups = group_indices([row["group"] for row in tested], len(tested))
+    gold = np.array([place[clip["label"]] for clip in tested])
+    groups = group_indices([clip["group"] for clip in tested], len(tested))
     return [
-        RunScore(*run, gold, np.array([place.get(row[column], -1) for row in tested]), groups, answer)
+        RunScore(
+            *run,
+            gold,
+            np.array([place.get(answered.get(clip["id"], {}).get(column), -1) for clip in tested]),
+            groups,
+            answer,
+        )
         for answer, column in answers.items()
     ]

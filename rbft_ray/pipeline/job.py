@@ -4,13 +4,13 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rich.table import Table
 
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError, RbftError
-from rbft_ray.core.resources import missing
+from rbft_ray.core.resources import Cluster, missing
 from rbft_ray.io import storage
 from rbft_ray.model.base import DEMO_BASE
 from rbft_ray.model.trackers import check_trackers
@@ -19,7 +19,7 @@ from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.runner import RUN_FILE, check_resources, run_steps, status, step_dir, unfinished
 from rbft_ray.runtime.progress import console
-from rbft_ray.runtime.session import ray_session
+from rbft_ray.runtime.session import ray_session, wants_gpus
 
 ERROR_LOG = "rbft-error.log"
 IN_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the entrypoint of a submitted job
@@ -115,9 +115,9 @@ def check_base(planned: Plan) -> None:
         )
 
 
-def precision_warnings(config: RunConfig, cluster: Mapping[str, float]) -> list[str]:
+def precision_warnings(config: RunConfig, cluster: Cluster) -> list[str]:
     """What a base of one's own costs on GPUs in fp32, which is the demo's precision and the default."""
-    if config.model.base == DEMO_BASE or not cluster.get("GPU"):
+    if config.model.base == DEMO_BASE or not wants_gpus(config.ray, cluster):
         return []
     settings = {
         "model.dtype": (config.model.dtype, "float32", "bfloat16"),
@@ -130,8 +130,8 @@ def precision_warnings(config: RunConfig, cluster: Mapping[str, float]) -> list[
     ]
 
 
-def _print_plan(planned: Plan, root: str, cluster: dict[str, float]) -> None:
-    there = f"{cluster.get('CPU', 0):g} CPU, {cluster.get('GPU', 0):g} GPU"
+def _print_plan(planned: Plan, root: str, cluster: Cluster) -> None:
+    there = f"{cluster.total('CPU'):g} CPU, {cluster.total('GPU'):g} GPU"
     table = Table(title=f"{planned.config.name}: base {planned.base}, cluster has {there}")
     for column in ("step", "id", "state", "needs", "lacks"):
         table.add_column(column)

@@ -42,7 +42,7 @@ def run_preflight(config: RunConfig) -> bool:
         planned.task.labels,
         max_tokens=config.rationalize.max_tokens,
         context_tokens=config.rationalize.max_model_len,
-        too_long=len(refused),
+        refused=[(row["reason"], row["detail"]) for row in refused],
     )
     good = all(finding.ok for finding in findings)
     uri = storage.join(root, config.name, "preflight.json")

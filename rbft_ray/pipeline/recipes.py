@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from rich.markup import escape
@@ -29,11 +30,11 @@ from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
 from rbft_ray.pipeline.arms import Arms, budget, training_clips
 from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task, with_sizes
+from rbft_ray.pipeline.needs import ingest_needs, rationale_needs
 from rbft_ray.pipeline.reporting.words import rationale_warnings
 from rbft_ray.pipeline.step import Step, StepContext
 from rbft_ray.runtime.blocks import REJECTS_TABLE, Counts, read_rows
 from rbft_ray.runtime.progress import console
-from rbft_ray.runtime.session import replica_needs
 from rbft_ray.stages import ingest, preflight, rationalize
 
 ARMS = ("zero_shot", "direct_sft", "rb_ft")
@@ -152,7 +153,7 @@ def preflight_plan(config: RunConfig) -> Plan:
     step = Step(
         preflight.STAGE,
         settings,
-        lambda cluster: replica_needs(rationale.replicas, config.ray, cluster, rationale.tensor_parallel),
+        partial(rationale_needs, config),
         run,
         (clips,),
         {"base": whole.identity, **prompts},
@@ -216,10 +217,7 @@ def _ingest_step(
         settings["data"] = result_config(config.data)
         settings["seed"] = data_seed(config)
 
-    def needs(cluster: Mapping[str, float]) -> Needs:
-        return Needs(config.ingest.workers or max(1, int(cluster.get("CPU", 1))))
-
-    return Step(MANIFEST_STAGE, settings, needs, run, sources, identities)
+    return Step(MANIFEST_STAGE, settings, partial(ingest_needs, config), run, sources, identities)
 
 
 def _check_splits(ingest_dir: str) -> None:
@@ -248,7 +246,8 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
             no_progress_timeout_sec=config.ray.no_progress_timeout_sec,
         )
         by_class = rationalize.counts_by_class(context.out, task.labels)
-        for line in rationale_warnings(by_class, rationalize.judges(context.out)):
+        reasons = rationalize.main_reasons(context.out)
+        for line in rationale_warnings(by_class, reasons, rationalize.judges(context.out)):
             console.print(f"[yellow]![/yellow] {escape(line)}")
         return counts
 
@@ -264,11 +263,10 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         "seed": config.seed,
         **budget(config),
     }
-    own = config.rationalize
     return Step(
         rationalize.STAGE,
         settings,
-        lambda cluster: replica_needs(own.replicas, config.ray, cluster, own.tensor_parallel, own.min_replicas),
+        partial(rationale_needs, config),
         run,
         (clips,),
         {"base": identity, **prompts},

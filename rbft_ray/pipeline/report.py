@@ -125,7 +125,7 @@ def _page(
     data = facts.split_counts(plan, root, rejected)
     written = step_dir(root, plan.step(rationalize.STAGE))
     rationales = rationalize.counts_by_class(written, labels)
-    told = words.rationale_warnings(rationales, rationalize.judges(written))
+    told = words.rationale_warnings(rationales, rationalize.main_reasons(written), rationalize.judges(written))
     rows = classes.class_rows(labels, data["train"], tests, comparison)
     return {
         "summary": summary,
@@ -133,9 +133,10 @@ def _page(
         "headline": HEADLINE_SCORES,
         "with_interval": INTERVAL_SCORES,
         "tests": tests,
+        "constant_accuracy": words.constant_accuracy(tests),
         "calibrations": {arm: metrics[arm]["calibration"] for arm in ARMS},
         "verdict": words.verdict(comparison),
-        "warnings": [*words.warnings(tests, labels), *data_warnings(data["clips"], labels), *told],
+        "warnings": [*words.warnings(tests), *data_warnings(data["clips"], labels), *told],
         "any_rejected": any(test["rejected"] for test in tests.values()),
         "any_reasoned": any(test["reasoned"] for test in tests.values()),
         "any_threshold": any(metrics[arm]["calibration"]["abstain_below"] is not None for arm in ARMS),
@@ -144,7 +145,7 @@ def _page(
         "pairs": classes.confused_pairs(tests, labels),
         "definitions": dict(plan.task.definitions),
         "figures": {
-            "intervals": figures.interval_figure(tests, len(labels)),
+            "intervals": figures.interval_figure(tests, words.constant_accuracy(tests)),
             "gain": figures.gain_figure(rows),
             "reliability": figures.reliability_figure(tests),
             "risk_coverage": figures.risk_coverage_figure(tests),

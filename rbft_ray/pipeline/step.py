@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rbft_ray.core.resources import Needs
+from rbft_ray.core.resources import Cluster, Needs
 from rbft_ray.core.schema import SCHEMA_VERSION
 from rbft_ray.runtime.blocks import Counts
 
@@ -30,7 +30,7 @@ class Step:
 
     name: str
     config: Mapping[str, Any]
-    needs: Callable[[Mapping[str, float]], Needs]
+    needs: Callable[[Cluster], Needs]
     run: Callable[[StepContext], Counts]
     inputs: tuple["Step", ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, commit, co
 from rbft_ray.runtime.failures import cause_line
 from rbft_ray.runtime.kept_group import make_room, on_kept_group
 from rbft_ray.runtime.progress import StageProgress
+from rbft_ray.runtime.session import cluster_now
 from rbft_ray.runtime.worker_group import GroupFailed, WorkerContext
 
 _log = logging.getLogger(__name__)
@@ -36,9 +37,10 @@ class _Task:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
         block, rows = int(batch["block"][0]), list(batch["rows"][0])
-        attempt = attempts.begin(self._out, block, self._run)
+        attempt = attempts.before(self._out, block, self._run)
         try:
-            with self._turns.take(alone=attempt.row_by_row):
+            with self._turns.take(alone=attempt.alone):
+                attempts.begin(self._out, block, attempt)
                 output = self._row_by_row(block, rows, attempt) if attempt.row_by_row else self._worker(rows)
                 # Still in turn: another block's row could kill the process, and the row marked last here would be blamed.
                 counts = commit(self._out, block, output)
@@ -52,7 +54,7 @@ class _Task:
         outputs = []
         for index, row in enumerate(rows):
             if index in attempt.dead:
-                why = f"the worker process died each time while it worked on this row ({attempt.tries - 1} tries)"
+                why = f"the worker process died each time while it worked on this row ({attempt.tries} tries)"
                 outputs.append(BlockOutput({}, [reject(row, self._stage, Reason.WORKER_DIED, why)], Counts(1, 0, 1)))
             else:
                 attempts.mark(self._out, block, attempt, index)
@@ -110,7 +112,8 @@ def _stream(
     from ray.data import ActorPoolStrategy, DataContext
 
     actors = min(needs.workers, len(todo))
-    in_flight = min(arguments[-1], -(-len(todo) // actors))  # the first actor must not take what is for the others
+    at_once = min(max(needs.min_workers, places(needs, cluster_now())), actors)
+    in_flight = min(arguments[-1], -(-len(todo) // at_once))  # the first actor must not take what is for the others
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import sets it to INFO
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -129,7 +132,7 @@ def _stream(
         batch_size=1,
         compute=ActorPoolStrategy(
             min_size=min(needs.min_workers, actors),
-            initial_size=min(max(needs.min_workers, places(needs, ray.cluster_resources())), actors),
+            initial_size=at_once,
             max_size=actors,
             max_tasks_in_flight_per_actor=in_flight + 1,
             max_concurrent_calls_per_actor=in_flight,
@@ -186,6 +189,7 @@ def run_blocks(
         RbftError: a worker failed; what is committed stays.
         StorageError: `out` is not the same place on all nodes, or was begun with other rows.
     """
+    from ray.data.exceptions import ExecutionTimeoutError
     from ray.exceptions import RayError
 
     blocks = layout(out, rows, block_rows)
@@ -194,7 +198,7 @@ def run_blocks(
     todo = [(index, block) for index, block in enumerate(blocks) if index not in done]
     if not todo:
         return total.check(stage)
-    failure = ""
+    failure: str | None = None
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
             arguments = (stage, out, uuid4().hex, make_worker, in_flight)
@@ -202,13 +206,18 @@ def run_blocks(
                 counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
                 total = total.plus(counts)
                 bar.advance(counts.read)
+        except ExecutionTimeoutError:
+            failure = (
+                f"no block was finished or begun in {no_progress_timeout_sec:g} s. The start of the processes counts, with the "
+                "download and the load of a model: set ray.no_progress_timeout_sec higher where these take longer"
+            )
         except RayError as error:
-            failure = cause_line(error)
-    if failure:
+            failure = f"a worker failed: {cause_line(error)}"
+    if failure is not None:
         # Outside of the handler and after a collection: the error's frames refer to Ray Data's actors, which would keep their
         # CPUs for as long as the error lives.
         gc.collect()
-        raise RbftError(f"{stage}: a worker failed: {failure}")
+        raise RbftError(f"{stage}: {failure}")
     if lost := len(blocks) - len(committed(out)):
         raise StorageError(
             f"{out}: {lost} of {len(blocks)} blocks are on other nodes only; `storage` must be a directory that all nodes "

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from rbft_ray.core.resources import Needs, fit_together
+from rbft_ray.runtime.session import cluster_now
 from rbft_ray.runtime.worker_group import WorkerGroup, WorkFunction
 
 _keeps = False
@@ -30,9 +31,7 @@ def kept_groups() -> Iterator[None]:
 
 def make_room(needs: Needs) -> None:
     """Ends the group that waits for its next work, where the cluster cannot hold `needs` beside it."""
-    import ray
-
-    if _kept is not None and not fit_together(_kept.needs, needs, ray.cluster_resources()):
+    if _kept is not None and not fit_together(_kept.needs, needs, cluster_now()):
         _end_kept()
 
 

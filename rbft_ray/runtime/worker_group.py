@@ -3,12 +3,13 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from rbft_ray.core.resources import Needs
+from rbft_ray.core.resources import Cluster, Needs
 from rbft_ray.runtime.failures import cause_line
+from rbft_ray.runtime.session import cluster_now
 
 POLL_SEC = 0.25
 TOGETHER_SEC = 4 * 3600  # that workers wait for one another: the first one exports, uploads and reads alone
@@ -204,18 +205,17 @@ def _settle(future: Future[None], call: Callable[[], Any]) -> None:
         future.set_exception(error)
 
 
-def worker_environment(needs: Needs, cluster: Mapping[str, float]) -> dict[str, Any]:
+def worker_environment(needs: Needs, cluster: Cluster) -> dict[str, Any]:
     """The runtime environment of workers: without GPUs they must not see those of their node, which torch and DeepSpeed would take.
 
     Empty where there are none to see, as a worker with an environment of its own starts seconds later.
     """
-    if needs.gpus or not cluster.get("GPU"):
+    if needs.gpus or not cluster.total("GPU"):
         return {}
     return {"env_vars": {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}}
 
 
 def _trainer(desk: Any, needs: Needs, max_failures: int, resize_check_sec: float, folder: str) -> Any:
-    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -235,6 +235,6 @@ def _trainer(desk: Any, needs: Needs, max_failures: int, resize_check_sec: float
             name="group",
             storage_path=folder,
             failure_config=FailureConfig(max_failures=max_failures),
-            worker_runtime_env=worker_environment(needs, ray.cluster_resources()),
+            worker_runtime_env=worker_environment(needs, cluster_now()),
         ),
     )

@@ -28,7 +28,8 @@ from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames, read_frames
 from rbft_ray.model.engine import Engine, Request, TransformersEngine
 from rbft_ray.model.scoring import label_tokens
-from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import VllmEngine
 from rbft_ray.model.vlm import end_of_turn_token, load, load_processor
 from rbft_ray.runtime.block_runs import run_blocks
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows
@@ -72,7 +73,13 @@ def _make_worker(
 ) -> BlockWorker:
     engine: Engine
     if config.engine == "vllm":
-        engine = VllmEngine(base, dtype=model.dtype, revision=model.revision, max_model_len=config.max_model_len)
+        engine = VllmEngine(
+            base,
+            dtype=model.dtype,
+            revision=model.revision,
+            max_model_len=config.max_model_len,
+            gpu_memory_utilization=model.gpu_memory_utilization,
+        )
     else:
         vlm = load(base, dtype=model.dtype, revision=model.revision, device=device)
         engine = TransformersEngine(vlm, config.batch_clips)
@@ -143,7 +150,8 @@ def calibrate(
 ) -> Calibration:
     """Temperature and abstention threshold from the validation rows of SCORES, the ratio of priors from the config.
 
-    With a target prior, the threshold is that of the corrected posteriors on validation clips of the training prior.
+    Without validation rows no precision can be promised: where one is wanted, all clips abstain. With a target prior the threshold
+    is that of the corrected posteriors on validation clips of the training prior.
     """
     ratio: tuple[float, ...] = ()
     if config.target_prior is not None:
@@ -153,7 +161,8 @@ def calibrate(
     raw = Calibration(label_lengths=lengths)
     validation = [row for row in rows if row["split"] == "validation"]
     if not validation:
-        return raw.model_copy(update={"log_prior_ratio": ratio})
+        below = None if config.wanted_precision is None else ALWAYS_ABSTAINS
+        return raw.model_copy(update={"log_prior_ratio": ratio, "abstain_below": below})
     scores = raw.adjusted([row["log_probabilities"] for row in validation])
     gold = np.array([task.labels.index(row["label"]) for row in validation])
     fitted = raw.model_copy(update={"temperature": fit_temperature(scores, gold), "log_prior_ratio": ratio})

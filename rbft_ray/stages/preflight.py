@@ -1,21 +1,24 @@
 """What the untuned base says of some training clips: scores and sampled rationales, one row per clip.
 
 in:   training clips of `list_clips`
-out:  examined/NNNNN.parquet (schema EXAMINED), rejects/NNNNN.parquet: prompts that the engine does not take
+out:  examined/NNNNN.parquet (schema EXAMINED), rejects/NNNNN.parquet: clips that the engine does not take or fails on
 """
 
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from rbft_ray.core.config import ModelConfig, PreflightConfig, RationalizeConfig
-from rbft_ray.core.prompts import Task, label_prompt, rationale_prompt
+from rbft_ray.core.prompts import Task, label_prompt, rationale_form, rationale_prompt
 from rbft_ray.core.rationale_checks import parse_answer
 from rbft_ray.core.readiness import Examined
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import EXAMINED, Reason, reject
 from rbft_ray.io.clips import read_frames
 from rbft_ray.model.engine import Engine, Request, request_seed
-from rbft_ray.model.vllm_engine import rationale_engine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import rationale_engine
 from rbft_ray.runtime.block_runs import run_blocks
 from rbft_ray.runtime.blocks import BlockOutput, BlockWorker, Counts, read_rows
 
@@ -26,7 +29,7 @@ EXAMINED_TABLE = "examined"
 def examine_block(
     clips: list[dict[str, Any]], engine: Engine, task: Task, samples: int, config: RationalizeConfig, seed: int
 ) -> BlockOutput:
-    """Scores of the bare labels, and `samples` rationales per clip that nothing forces into the required form."""
+    """Scores of the bare labels, and `samples` rationales per clip, in the form that the job forces."""
     frames = read_frames(clips)
     requests = [
         Request(frame, rationale_prompt(task), request_seed(seed, clip["id"], False, number))
@@ -35,13 +38,20 @@ def examine_block(
     ]
     said = engine.generate(requests, max_tokens=config.max_tokens, temperature=config.temperature)
     answers = {clip["id"]: said[index * samples :][:samples] for index, clip in enumerate(clips)}
-    errors = {clip_id: own[0].error for clip_id, own in answers.items() if own[0].error}
-    rejects = [reject(clip, STAGE, Reason.TOO_LONG, errors[clip["id"]]) for clip in clips if clip["id"] in errors]
-    taken = [(clip, frame) for clip, frame in zip(clips, frames, strict=True) if clip["id"] not in errors]
+    failures = {name: [answer for answer in own if answer.error] for name, own in answers.items()}
+    rejects = [
+        reject(clip, STAGE, failed[0].failure or Reason.ENGINE_ERROR, failed[0].error or "")
+        for clip in clips
+        if (failed := failures[clip["id"]])
+    ]
+    taken = [(clip, frame) for clip, frame in zip(clips, frames, strict=True) if not failures[clip["id"]]]
     scores: Any = engine.score([frame for _, frame in taken], label_prompt(task), task.labels) if taken else []
     rows = []
     for (clip, _), log_probabilities in zip(taken, scores, strict=True):
         own = answers[clip["id"]]
+        if not np.isfinite(log_probabilities).all():
+            rejects.append(reject(clip, STAGE, Reason.ENGINE_ERROR, "the scores of its labels are not finite"))
+            continue
         rows.append(
             {
                 "id": clip["id"],
@@ -59,7 +69,8 @@ def examine_block(
 def _make_worker(
     base: str, model: ModelConfig, task: Task, samples: int, config: RationalizeConfig, seed: int
 ) -> BlockWorker:
-    engine = rationale_engine(base, model, config, seed)
+    engine = rationale_engine(base, model, config, seed, rationale_form(task.labels))
+    samples = samples if config.temperature > 0 else 1  # more would be the same text
     return lambda clips: examine_block(clips, engine, task, samples, config, seed)
 
 

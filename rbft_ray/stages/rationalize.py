@@ -12,7 +12,7 @@ refused would be a second run of the engine, and it commits nothing before its e
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,7 +33,8 @@ from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS, Reason, 
 from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames, read_frames
 from rbft_ray.model.engine import Completion, Request, request_seed
-from rbft_ray.model.vllm_engine import VllmEngine, rationale_engine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import VllmEngine, rationale_engine
 from rbft_ray.runtime.block_runs import run_blocks
 from rbft_ray.runtime.blocks import REJECTS_TABLE, BlockOutput, BlockWorker, Counts, part, read_rows
 
@@ -126,7 +127,7 @@ def _candidates(
 
 def _checked(label: str, request: Request, answer: Completion, task: Task, knowledge: Knowledge) -> dict[str, Any]:
     found = check_rationale(answer.text, label, task.labels, truncated=answer.truncated, knowledge=knowledge)
-    reason = Reason.ENGINE_ERROR if answer.error else found.reason
+    reason = answer.failure or found.reason
     return {
         "text": rationale_text(found.reasoning, found.answer) if found.answer else answer.text,
         "answer": found.answer,
@@ -214,6 +215,13 @@ def kept_rationales(out: str) -> dict[str, str]:
     }
 
 
+def kept_among(out: str, ids: Collection[str], task: Task, config: RationalizeConfig) -> dict[str, str]:
+    """As `kept_rationales`, chosen from the drafts of the clips `ids` as if there were no others: judges see no more labels."""
+    drafts = [row for row in read_rows(out, DRAFTS_TABLE, CANDIDATES) if row["id"] in ids]
+    chosen = select(drafts, task, JUDGES if config.support_check else {})
+    return {row["id"]: row["text"] for row in chosen.candidates if row["kept"]}
+
+
 def counts_by_class(out: str, labels: Sequence[str]) -> dict[str, dict[str, int]]:
     """By label: training clips that were asked for a rationale, kept ones (blind, hinted), and clips without one."""
     clips: dict[str, set[str]] = {label: set() for label in labels}
@@ -230,6 +238,14 @@ def counts_by_class(out: str, labels: Sequence[str]) -> dict[str, dict[str, int]
         }
         for label, own in clips.items()
     }
+
+
+def main_reasons(out: str) -> dict[str, str]:
+    """{label: the reason that most of its clips without a rationale have}, of the labels that have such clips."""
+    reasons: dict[str, Counter[str]] = {}
+    for row in read_rows(out, REJECTS_TABLE, REJECTS):
+        reasons.setdefault(row["label"], Counter())[row["reason"]] += 1
+    return {label: own.most_common(1)[0][0] for label, own in reasons.items()}
 
 
 def judges(out: str) -> dict[str, dict[str, Any]]:

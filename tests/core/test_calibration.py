@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbft_ray.core.calibration import (
+    PRIOR_SD,
     abstention_threshold,
     calibration_columns,
     calibration_scores,
@@ -38,18 +39,34 @@ def test_the_temperature_of_the_data_is_found(scale: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_temperature_of_a_fine_grid_is_better(seed: int) -> None:
+def test_no_temperature_of_a_fine_grid_is_more_probable(seed: int) -> None:
     scores, gold = calibrated(seed, 40, 2.5)
-    found = mean_losses(log_posterior(scores, fit_temperature(scores, gold)), gold)["nll"]
-    grid = [mean_losses(log_posterior(scores, t), gold)["nll"] for t in np.geomspace(0.05, 20, 400)]
-    assert found <= min(grid) + 1e-7
+
+    def loss(temperature: float) -> float:
+        prior = np.log(temperature) ** 2 / (2 * PRIOR_SD**2)
+        return 40 * mean_losses(log_posterior(scores, temperature), gold)["nll"] + prior
+
+    assert loss(fit_temperature(scores, gold)) <= min(map(loss, np.geomspace(0.05, 20, 400))) + 1e-5
 
 
 def test_the_temperature_stays_in_its_range() -> None:
-    gold = np.array([0, 1, 2, 0])
-    certain = np.eye(5)[gold]
+    gold = np.array([0, 1, 2, 0] * 500)
+    certain = np.eye(5)[gold] * 0.05
     assert 0.05 <= fit_temperature(certain, gold) < 0.051
-    assert 19.9 < fit_temperature(certain, (gold + 1) % 3) <= 20
+    assert 19.9 < fit_temperature(1e4 * certain, (gold + 1) % 3) <= 20
+
+
+@pytest.mark.parametrize(("clips", "most_nll"), [(8, 0.6), (32, 0.15)])
+def test_few_clips_that_are_all_right_do_not_make_every_answer_certain(clips: int, most_nll: float) -> None:
+    scores, gold = calibrated(0, 20_000, 1.0)
+    best, regrets = mean_losses(log_posterior(scores), gold)["nll"], []
+    for start in range(0, 4000, clips):
+        own = slice(start, start + clips)
+        found = fit_temperature(scores[own], gold[own])
+        regrets.append(mean_losses(log_posterior(scores, found), gold)["nll"] - best)
+    assert np.mean(regrets) < 0.05 and max(regrets) < most_nll
+    right = scores.argmax(axis=1) == gold
+    assert fit_temperature(scores[right][:clips], gold[right][:clips]) > 0.2
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,9 @@ def test_activations_grow_with_trained_parts_and_shrink_with_checkpointing() -> 
     assert kept("language") == inputs + 10 * SAMPLE.tokens * block + loss
     assert kept("language", checkpointing=True) == inputs + SAMPLE.tokens * (10 * 2 * 64 + block) + loss
     assert kept("vision", "merger", "language") > kept("language") + 10 * SAMPLE.patches * block
+    normed = shape_of("language", vision=tower, language=dataclasses.replace(tower, normed=True))
+    with_norms = activation_bytes(normed, SAMPLE, SAMPLE.tokens, 2, checkpointing=False, adapters=False)
+    assert with_norms - kept("language") == 10 * SAMPLE.tokens * (4 + 2 * 2) * (64 + 64)
 
 
 def test_padded_samples_keep_a_mask_and_keys_and_values_of_every_head() -> None:

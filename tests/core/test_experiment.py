@@ -382,6 +382,15 @@ def test_a_whole_experiment_is_compared() -> None:
     assert direct["ci95"][0] < direct["macro_f1"] < direct["ci95"][1]
 
 
+def test_comparisons_with_arms_that_are_not_trained_have_no_p() -> None:
+    plan = protocol()
+    runs = experiment_runs(plan)
+    found, whole = compare_arms(runs, plan, untrained=["zero_shot"])["comparisons"], compare_arms(runs, plan)["comparisons"]
+    assert [(each["p_value"], each["p_adjusted"]) for each in found[2:]] == [(None, None)] * 2
+    assert found[0]["p_adjusted"] == found[0]["p_value"] == whole[0]["p_value"]  # it is a family of one
+    assert [each["gain_macro_f1"] for each in found] == [each["gain_macro_f1"] for each in whole]
+
+
 def test_both_answers_of_a_run_are_compared_as_one_family() -> None:
     plan = protocol(answer="reasoned", comparisons=[["rb_ft", "direct"], ["rb_ft", "direct", "label"]])
     bare = experiment_runs(plan)

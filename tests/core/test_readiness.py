@@ -13,7 +13,7 @@ def clip(label: str, *answers: str | None, truncated: int = 0) -> Examined:
     return Examined(label, scores, answers, truncated, 200)
 
 
-def texts(clips: list[Examined], *, poor: bool, **more: int) -> str:
+def texts(clips: list[Examined], *, poor: bool, **more: object) -> str:
     _, findings = readiness(clips, LABELS, max_tokens=50, context_tokens=512, **more)
     return " | ".join(finding.text for finding in findings if finding.ok != poor)
 
@@ -44,14 +44,23 @@ def test_always_the_same_class_is_not_taken_for_seeing():
 def test_answers_without_a_class_neither_agree_nor_count():
     silent = [clip(label, None, None) for label in LABELS]
     figures, _ = readiness(silent, LABELS, max_tokens=50, context_tokens=512)
-    assert (figures["agreement"], figures["in_form"], figures["reasoned_accuracy"]) == (0.0, 0.0, 0.0)
+    assert (figures["agreement"], figures["reasoned_accuracy"]) == (0.0, 0.0)
 
 
 def test_truncation_and_length_name_what_to_change():
     clips = [clip(label, label, label, truncated=1) for label in LABELS * 4]
     assert "raise rationalize.max_tokens" in texts(clips, poor=True)
     assert "take 250 of 512 tokens" in texts(clips, poor=False)
-    assert "3 clips do not fit into 512 tokens" in texts(clips, poor=True, too_long=3)
+    long = [("too_long", "prompt of 600")] * 3
+    assert "3 clips do not fit into 512 tokens" in texts(clips, poor=True, refused=long)
+
+
+def test_what_the_engine_failed_on_is_not_called_too_long():
+    clips = [clip(label, label, label) for label in LABELS * 4]
+    failed = [("engine_error", "OutOfMemoryError: 2 GiB"), ("worker_died", "died"), ("too_long", "prompt of 600")]
+    assert "failed on 2 clips; the first: OutOfMemoryError: 2 GiB" in texts(clips, poor=True, refused=failed)
+    figures, _ = readiness(clips, LABELS, max_tokens=50, context_tokens=512, refused=failed)
+    assert (figures["too_long"], figures["failed"]) == (1, 2)
 
 
 @pytest.mark.parametrize("clips", [[], [clip("calm")]])

@@ -278,6 +278,14 @@ def test_a_separator_at_the_end_of_every_row_shifts_no_column(write) -> None:
     assert column(rows, "label") == ["cat", "dog"]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\r"])
+def test_a_line_separator_within_a_text_ends_no_line_of_jsonl(write, separator: str) -> None:
+    lines = f'{{"path": "a.mp4", "label": "cat", "note": "one{separator}two"}}\n{{"path": "b.mp4", "label": "dog"}}\r\n'
+    if separator == "\r":  # a control character, which JSON escapes
+        lines = lines.replace("one\rtwo", "one\\rtwo")
+    assert column(rows_of(write("set.jsonl", lines)), "label") == ["cat", "dog"]
+
+
 def test_a_bom_in_jsonl_is_no_part_of_the_text(write) -> None:
     assert column(rows_of(write("set.jsonl", '\ufeff{"path": "a.mp4", "label": "cat"}\n')), "label") == ["cat"]
 

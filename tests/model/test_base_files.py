@@ -37,3 +37,15 @@ def test_a_directory_without_a_model_is_refused_by_name(tmp_path, base_dir):
     assert resolve_base("org/base", base_dir) == "org/base"
     with pytest.raises(DataError, match="is no model directory"):
         resolve_base(str(tmp_path), base_dir)
+
+
+def test_a_tensor_that_changes_in_a_large_file_changes_the_identity(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    content = bytearray(80 << 20)
+    weights.write_bytes(content)
+    before = base_identity(str(tmp_path), None)
+    assert base_identity(str(tmp_path), None) == before
+    content[50 << 20 : 51 << 20] = b"\x01" * (1 << 20)  # one tensor in the middle
+    weights.write_bytes(content)
+    assert base_identity(str(tmp_path), None) != before

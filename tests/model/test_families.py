@@ -10,11 +10,13 @@ import torch
 from families import FAMILIES, MAX_PARAMETERS, multiple_px, write_family
 
 from rbft_ray.core.errors import DataError
+from rbft_ray.core.resources import Cluster
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Completion, Request, TransformersEngine
 from rbft_ray.model.scoring import label_log_probabilities
 from rbft_ray.model.video_input import check_family, frame_multiple_px, video_text
-from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import VllmEngine
 from rbft_ray.model.vlm import (
     IGNORED_LABEL,
     Vlm,
@@ -259,7 +261,7 @@ class Replica:
 
 
 @pytest.fixture(scope="module")
-def replica(family: Family, ray_cluster: dict[str, float]) -> Iterator[Any]:
+def replica(family: Family, ray_cluster: Cluster) -> Iterator[Any]:
     actor = Replica.remote(family.base)
     yield actor
     ray.kill(actor)

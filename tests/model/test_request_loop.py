@@ -11,7 +11,8 @@ import ray
 from rbft_ray.core.errors import WorkerBroken
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.engine import Request
-from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import VllmEngine
 from rbft_ray.model.vlm import answer_tokens, render_prompt
 
 pytestmark = pytest.mark.ray

@@ -9,7 +9,8 @@ from rbft_ray.core.prompts import Task, label_prompt
 from rbft_ray.model import engine, scoring
 from rbft_ray.model.engine import TransformersEngine
 from rbft_ray.model.scoring import label_log_probabilities
-from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import VllmEngine
 from rbft_ray.model.vlm import answer_loss_sum, answer_tokens, encode_prompts, pad_token, with_answers
 
 LABELS = ("Normal", "Normal activity", "no é", "火车 进出")  # a label that is a prefix of another, accents, Chinese

@@ -163,6 +163,36 @@ def test_no_file_other_bytes_and_other_labels_are_named(tmp_path: Path) -> None:
     file = jsonl(tmp_path / "r.jsonl", {"id": "x", "label": "emu", "text": SOUND})
     with pytest.raises(DataError, match=r"r\.jsonl: x: label 'emu' is not among .*normal, abnormal.*label_map"):
         check_all(file, read_rationales(file), config())
+    defined = RunConfig.model_validate(
+        {"task": {"definitions": {"normal": "Nothing happens.", "abnormal": "A crime."}}}
+    )
+    with pytest.raises(DataError, match=r"no label is among .*normal, abnormal.*the first: 'emu'.*label_map"):
+        check_all(file, read_rationales(file), defined)
+
+
+def test_classes_need_no_definition_and_may_be_renamed(tmp_path: Path) -> None:
+    file = llava(tmp_path / "r.json")
+    defined = RunConfig.model_validate({"task": {"definitions": {"abnormal": "Something that has to be looked at."}}})
+    assert audit(file, defined, prefix="Classification:")["rationales"] == 3
+    renamed = RunConfig.model_validate({"data": {"label_map": {"abnormal": "Alarm", "normal": "Calm"}}})
+    rows = [{"label": "abnormal", "labels": ["abnormal", "normal"], "text": f"{SOUND}\nAnswer: Alarm"}]
+    assert audit(jsonl(tmp_path / "r.jsonl", *rows), renamed)["accepted"] == 1
+
+
+def test_labels_that_differ_in_case_are_told_apart() -> None:
+    text = in_our_form(f"{CALM}\nClassification: Normal", "Classification:", ("Normal", "normal"))
+    assert text.endswith("Answer: Normal")
+    text = in_our_form(f"{CALM}\nClassification: NORMAL", "Classification:", ("Normal", "abnormal"))
+    assert text.endswith("Answer: Normal")
+
+
+def test_texts_may_hold_line_separators_and_half_an_emoji(tmp_path: Path) -> None:
+    row = {"id": "x", "label": "normal", "text": f"{CALM}\u2028It is quiet.\nAnswer: normal"}
+    (tmp_path / "r.jsonl").write_text(
+        json.dumps(row, ensure_ascii=False) + "\n" + json.dumps({**row, "text": "\ud83d"})
+    )
+    assert [one.text[:1] for one in read_rationales(str(tmp_path / "r.jsonl"))] == ["A", "?"]
+    audit(str(tmp_path / "r.jsonl"), html=str(tmp_path / "r.html"))
 
 
 def test_the_command_prints_writes_a_page_and_json(
@@ -217,7 +247,8 @@ def run(root: Path) -> Path:
     storage.write_table(str(root / "steps/rationalize-2/candidates/00000.parquet"), rows, CANDIDATES)
     storage.write_json(str(root / "steps/rationalize-2/done.json"), {"inputs": {"ingest": "1"}})
     steps = {"ingest": "/moved/steps/ingest-1", "rationalize": "/moved/steps/rationalize-2"}
-    storage.write_json(str(root / "mine/run.json"), {"steps": steps})
+    own = {"task": {"guidance": "Look for dogs."}, "data": {"labels": ["cat", "dog"]}}
+    storage.write_json(str(root / "mine/run.json"), {"steps": steps, "config": own})
     return root
 
 
@@ -247,6 +278,18 @@ def test_what_a_run_rejected_stays_rejected_with_its_reason(tmp_path: Path) -> N
     assert found["ids"] == {"contradiction": ["b (blind 0)"], "wrong_answer": ["a (blind 0)"]}
     assert found["details"]["contradiction"] == {"another cue": 1}
     assert found["accepted"] == 2
+
+
+def test_a_run_is_checked_by_its_own_configuration(tmp_path: Path) -> None:
+    text = "Eine Katze sitzt auf dem Sofa, putzt sich die Pfote und schaut danach lange aus dem Fenster.\nAnswer: cat"
+    root = run(tmp_path)
+    rows = [candidate("a", text)]
+    storage.write_table(str(root / "steps/rationalize-2/candidates/00000.parquet"), rows, CANDIDATES)
+    assert audit(str(root / "mine"))["reasons"] == {"other_language": 1}
+    made = storage.read_json(str(root / "mine/run.json"))
+    made["config"]["task"] = {"role": "Du bist Fachmann für Videos und beschreibst, was auf ihnen zu sehen ist."}
+    storage.write_json(str(root / "mine/run.json"), made)
+    assert audit(str(root / "mine"))["accepted"] == 1
 
 
 def test_a_run_whose_clips_are_gone_has_a_page_without_frames(tmp_path: Path) -> None:

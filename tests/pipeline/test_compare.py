@@ -77,8 +77,8 @@ def make_run(run_dir: Path, arms: dict[str, str]) -> str:
 
 
 def test_an_arm_of_a_run_is_its_step_s_file(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "runs" / "demo", {"rb_ft": str(tmp_path / "step")})
-    uri = write(tmp_path / "step" / "predictions.parquet", A)
+    run = make_run(tmp_path / "runs" / "demo", {"rb_ft": "/before/it/moved/steps/evaluate_rb_ft-1"})
+    uri = write(tmp_path / "runs" / "steps" / "evaluate_rb_ft-1" / "predictions.parquet", A)
     assert predictions_uri(f"{run}:rb_ft") == uri
     assert compare_files(f"{run}:rb_ft", uri)["accuracy"]["difference"] == 0
 

@@ -169,7 +169,11 @@ def test_the_demo_s_clips_are_counted_without_its_world(tmp_path: Path, monkeypa
     found = of("demo")
     assert found["training_clips"] == sum(load_config("demo").data.demo.train_per_class)
     assert found["stages"]["train_stage1"]["tokens_per_clip"]["video"] == 36
-    assert found["warnings"] == ["the passes over the validation split are not counted"]
+    assert found["gpus"] == 1
+    assert found["warnings"] == [
+        "train.workers is null (one per GPU): counted with 1; set it to the number of GPUs",
+        "the passes over the validation split are not counted",
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +198,7 @@ def test_a_label_budget_for_other_labels_is_refused() -> None:
             ["train.max_tokens=300"],
             "a clip with all its frames and the longest answer has 327 tokens, above train.max_tokens 300",
         ),
-        (["train.min_workers=1"], "with fewer than 2 workers (train.min_workers) each holds more"),
+        (["train.workers=2", "train.min_workers=1"], "with fewer than 2 workers (train.min_workers) each holds more"),
         (["train.lora.use_dora=true"], "DoRA's temporary copies"),
         (["train.stage2.validate_every_epochs=1.0"], "the passes over the validation split are not counted"),
     ],

@@ -6,23 +6,25 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from rbft_ray.core.errors import ConfigError, DataError
 from rbft_ray.core.experiment import RunScore, paired_runs, protocol_sha, scores_by_world
 from rbft_ray.pipeline.experiment import (
-    ARMS,
     CURVES_FILE,
     RESULTS_FILE,
+    _scores,
     before_training,
-    read_protocol,
-    run_config,
     run_experiment,
     run_plan,
     runs_of,
 )
 from rbft_ray.pipeline.experiment_runs import RUNS_FILE, Run, read_runs
+from rbft_ray.pipeline.protocol import ARMS, read_protocol, run_config
 from rbft_ray.pipeline.reporting.gains import learning_curves, print_results
+from rbft_ray.pipeline.runner import step_dir
 from rbft_ray.pipeline.settings import dump_config
 
 ROOT = Path(__file__).parents[2]
@@ -97,12 +99,22 @@ def test_no_arm_is_stopped_early_or_chosen_by_validation_labels(protocol):
         ("rb_ft_oracle]", "rb_ft_oracel]", "arms: rb_ft_oracel is unknown"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "seeds"),
         ("hypotheses", "hypothesis", "hypothes"),
+        ("config:", "config:\n  seed: 3", r"config\.seed: an experiment sets it itself"),
+        ("config:", "config:\n  rationalize: {mode: blind}", r"config\.rationalize\.mode"),
+        ("config:", "config:\n  data: {demo: {val_per_class: 3}}", r"config\.data\.demo"),
     ],
 )
 def test_a_wrong_protocol_is_refused_by_name(tmp_path, old, new, message):
     (tmp_path / "wrong.yaml").write_text(PROTOCOL.replace(old, new))
     with pytest.raises(ConfigError, match=message):
         read_protocol(str(tmp_path / "wrong.yaml"))
+
+
+def test_splits_of_ones_own_videos_are_drawn_by_a_seed_of_ones_own(protocol, tmp_path):
+    run = Run(0, 4, 1, "direct_sft")
+    assert run_config(protocol, run).data.seed == 0
+    other = read_protocol(str(tmp_path / "small.yaml"), ["data.seed=7"])
+    assert run_config(other, run).data.seed == 7
 
 
 def test_what_is_set_is_under_the_protocols_hash(tmp_path, protocol):
@@ -188,7 +200,8 @@ def test_an_experiment_does_what_is_left_of_it_and_ends_with_the_same_results(ra
     sha = protocol_sha(read_protocol(str(source)))
     assert (results["protocol_sha"], results["n_pairs"], results["n_test"], results["missing"]) == (sha, 1, 8, [])
     (compared,) = results["comparisons"]
-    assert compared["gain_macro_f1"] == 0.0 and compared["p_value"] == 1.0  # bare labels of one and the same base
+    assert compared["gain_macro_f1"] == 0.0  # bare labels of one and the same base
+    assert compared["p_value"] is None  # seeds make no difference to them
     folder = tmp_path / "runs" / "experiments" / f"untrained-{sha[:12]}"
     runs, whole = folder / RUNS_FILE, (folder / RUNS_FILE).read_text()
     assert json.loads((folder / RESULTS_FILE).read_text()) == results and (folder / CURVES_FILE).exists()
@@ -222,10 +235,28 @@ def test_an_experiment_on_ones_own_videos_has_their_clips_and_labels(ray_cluster
     assert (results["worlds"], results["n_pairs"], results["n_test"], results["missing"]) == ([0], 1, 8, [])
     with pytest.raises(DataError, match=r"5 training clips of .* are asked for, there are 4"):
         run_experiment(own_data, [place, "budgets=[5]", "hypotheses=[5]"])
+    (done,) = {file.parent for file in (tmp_path / "runs" / "experiments").glob(f"*/{RUNS_FILE}")}
+    protocol = read_protocol(own_data)
+    run = Run(0, 4, 0, "zero_shot")
+    plan, root = run_plan(run_config(protocol, run, [place]), run.arm), f"local://{tmp_path / 'runs'}"
+    predictions = Path(step_dir(str(tmp_path / "runs"), plan.steps[-1]), "predictions.parquet")
+    whole = pq.read_table(predictions)
+    lost = whole.filter(pc.equal(whole["split"], "test"))["id"].to_pylist()[0]
+    pq.write_table(whole.filter(pc.not_equal(whole["id"], lost)), predictions)
+    before, (after,) = read_runs(str(done))[run][0], _scores(run, plan, root)
+    assert after.gold.tolist() == before.gold.tolist() and len(after.gold) == 8
+    assert (after.predicted != before.predicted).sum() == (after.predicted == -1).sum() == 1  # lost is an error
+    pq.write_table(whole, predictions)
     manifest = tmp_path / "videos" / "manifest.csv"
     first, clip, *others = manifest.read_text().splitlines()
     manifest.write_text("\n".join([first, *others, clip]))  # in another order it is the same data set
     assert run_experiment(own_data, [place]) == results
+    label = first.split(",").index("label")
+    of_one = others[-1].split(",")[label]
+    without = [line for line in [clip, *others] if "test" not in line or line.split(",")[label] != of_one]
+    manifest.write_text("\n".join([first, *without]))
+    with pytest.raises(DataError, match=f"{of_one}.* has no test clip"):
+        run_experiment(own_data, [place, "name=without"])
     manifest.write_text("\n".join([first, *others]))
     with pytest.raises(DataError, match="the data, the base or rbft-ray itself changed since"):
         run_experiment(own_data, [place])

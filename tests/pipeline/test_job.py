@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rbft_ray.core.errors import ConfigError, DataError, ResourceError, StorageError
+from rbft_ray.core.resources import Cluster
 from rbft_ray.pipeline.job import precision_warnings
 from rbft_ray.pipeline.settings import parse_config
 
@@ -33,7 +34,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> str:
         (["run", "demo", "--set", "train.stage1.epoch=2"], ConfigError.exit_code, "train.stage1.epoch: unknown key"),
         (["run", "demo", "--set", "train.workers=two"], ConfigError.exit_code, "train.workers"),
         (
-            ["run", "demo", "--set", "train.min_workers=3"],
+            ["run", "demo", "--set", "train.workers=2", "--set", "train.min_workers=3"],
             ConfigError.exit_code,
             "min_workers must not be above workers",
         ),
@@ -79,14 +80,13 @@ def test_the_7b_config_plans_without_network_and_lists_missing_gpus(tmp_path):
 
 
 def test_a_base_of_ones_own_in_fp32_on_gpus_is_pointed_out():
-    plain = parse_config({"model": {"base": "org/base"}})
-    assert [line.split(":")[0] for line in precision_warnings(plain, {"GPU": 1.0})] == [
-        "model.dtype",
-        "train.precision",
-    ]
+    plain = parse_config({"model": {"base": "org/base"}, "ray": {"use_gpu": True}})
+    gpus = Cluster(({"CPU": 8.0, "GPU": 1.0},))
+    assert [line.split(":")[0] for line in precision_warnings(plain, gpus)] == ["model.dtype", "train.precision"]
     half = parse_config({"model": {"base": "org/base", "dtype": "bfloat16"}, "train": {"precision": "bf16"}})
-    for config, cluster in ((plain, {"CPU": 8.0}), (half, {"GPU": 1.0}), (parse_config({}), {"GPU": 1.0})):
-        assert precision_warnings(config, cluster) == []
+    on_cpus = parse_config({"model": {"base": "org/base"}, "ray": {"use_gpu": False}})
+    for config in (half, on_cpus, parse_config({"ray": {"use_gpu": True}})):
+        assert precision_warnings(config, gpus) == []
 
 
 def test_help_is_light():

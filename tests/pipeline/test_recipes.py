@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rbft_ray.core.errors import ConfigError, DataError
+from rbft_ray.core.resources import Cluster
 from rbft_ray.pipeline.recipes import plan
 from rbft_ray.pipeline.settings import load_config
 
@@ -126,10 +127,10 @@ def test_a_hub_id_needs_no_network_to_plan():
 
 
 def test_adams_steps_on_the_host_have_its_threads():
-    cluster = {"CPU": 128.0, "GPU": 8.0, "node:10.0.0.1": 1.0}
+    cluster = Cluster(({"CPU": 128.0, "GPU": 8.0},))
 
     def threads(*overrides: str) -> int:
-        overrides = ("train.workers=8", "train.deepspeed.zero_stage=2", *overrides)
+        overrides = ("ray.use_gpu=true", "train.deepspeed.zero_stage=2", *overrides)
         needs = plan(load_config("demo", overrides)).step("train_stage1").needs(cluster)
         assert needs.gpus == 1.0
         return needs.threads

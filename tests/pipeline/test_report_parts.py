@@ -13,20 +13,27 @@ from rbft_ray.pipeline.reporting import classes, clips, words
 def split(accuracy: float, low: float | None, high: float | None, *, scored: int, rejected: int = 0) -> dict[str, Any]:
     """What `words.warnings` reads of a test split."""
     intervals = {"accuracy": [low, high]}
-    return {"scored": scored, "rejected": rejected, "scores": {"accuracy": accuracy}, "intervals": intervals}
+    support = {"a": {"support": scored // 2}, "b": {"support": scored - scored // 2}}
+    scores = {"accuracy": accuracy}
+    return {"scored": scored, "rejected": rejected, "scores": scores, "intervals": intervals, "per_class": support}
 
 
 def test_few_clips_and_wide_intervals_are_warned_of():
-    assert words.warnings({"rb_ft": split(0.9, 0.87, 0.93, scored=400)}, "ab") == []
-    (few,) = words.warnings({"rb_ft": split(0.9, 0.87, 0.93, scored=99)}, "ab")
+    assert words.warnings({"rb_ft": split(0.9, 0.87, 0.93, scored=400)}) == []
+    (few,) = words.warnings({"rb_ft": split(0.9, 0.87, 0.93, scored=99)})
     assert "99 scored test clips" in few
-    (wide,) = words.warnings({"rb_ft": split(0.9, 0.7, 0.95, scored=400)}, "ab")
+    (wide,) = words.warnings({"rb_ft": split(0.9, 0.7, 0.95, scored=400)})
     assert "up to 0.25 wide" in wide
-    (alone,) = words.warnings({"rb_ft": split(0.9, None, None, scored=40)}, "ab")
+    (alone,) = words.warnings({"rb_ft": split(0.9, None, None, scored=40)})
     assert "wide" not in alone
-    (guessing,) = words.warnings({"rb_ft": split(0.52, 0.48, 0.56, scored=400)}, "ab")
-    assert "guessing (accuracy 0.500): RB-FT" in guessing
-    (lost,) = words.warnings({"rb_ft": split(0.9, 0.87, 0.93, scored=400, rejected=3)}, "ab")
+    (guessing,) = words.warnings({"rb_ft": split(0.52, 0.48, 0.56, scored=400)})
+    assert "most frequent class (accuracy 0.500): RB-FT" in guessing
+    uneven = split(0.75, 0.71, 0.79, scored=400)
+    assert words.warnings({"rb_ft": uneven}) == []
+    uneven["per_class"] = {"a": {"support": 100}, "b": {"support": 300}}
+    (guessing,) = words.warnings({"rb_ft": uneven})
+    assert "most frequent class (accuracy 0.750): RB-FT" in guessing
+    (lost,) = words.warnings({"rb_ft": split(0.9, 0.87, 0.93, scored=400, rejected=3)})
     assert "3 of 403" in lost
 
 
@@ -112,8 +119,10 @@ def test_classes_that_lost_most_of_their_rationales_are_named():
         "most": {"clips": 11, "blind": 5, "hinted": 0, "none": 6},
         "empty": {"clips": 0, "blind": 0, "hinted": 0, "none": 0},
     }
-    (line,) = words.few_rationales(counts)
-    assert "'most': only 5 of 11" in line
+    (line,) = words.few_rationales(counts, {"half": "no_answer", "most": "too_long"})
+    assert "'most': only 5 of 11" in line and "too long" in line and "rationalize.max_model_len" in line
+    (line,) = words.few_rationales(counts, {"most": "wrong_answer"})
+    assert "wrong answer" in line and "definition" in line
 
 
 def test_only_the_model_s_fitness_is_told():

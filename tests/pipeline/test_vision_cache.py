@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rbft_ray.core.resources import Cluster
 from rbft_ray.io import storage
 from rbft_ray.pipeline.recipes import plan
 from rbft_ray.pipeline.runner import run_steps, step_dir
@@ -23,7 +24,7 @@ SETTINGS = (
 )
 
 
-def training_log(root: Path, cluster: dict[str, float], *overrides: str) -> dict[str, Any]:
+def training_log(root: Path, cluster: Cluster, *overrides: str) -> dict[str, Any]:
     planned = plan(load_config("demo", [*SETTINGS, *overrides]))
     trained = planned.step("train_direct_sft")
     run_steps(str(root), [*planned.steps[:2], *trained.caches, trained], cluster)

@@ -160,6 +160,7 @@ def make_mortal(log_dir: str, kills: dict[str, int]):
                 (Path(log_dir) / f"{row['id']} {times}").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.2)
+        (Path(log_dir) / f"{len(rows)} rows from {rows[0]['id']}").touch()
         return BlockOutput({"kept": (REJECTS, list(rows))}, [], Counts(len(rows), len(rows), 0))
 
     return work
@@ -188,7 +189,17 @@ def test_rows_that_always_kill_the_worker_cost_themselves_only(ray_cluster, tmp_
     )
     assert counts == Counts(40, 38, 2)
     assert sorted(ids(out, REJECTS_TABLE)) == ["clip 13", "clip 6"]
+    assert len(list(tmp_path.glob("4 rows *"))) == 8  # those that only died with them
+    assert len(list(tmp_path.glob("1 rows *"))) == 6
     assert len(ids(out, "kept")) == len(set(ids(out, "kept"))) == 38
+
+
+def test_processes_that_take_too_long_are_an_error_that_names_the_setting(ray_cluster, tmp_path):
+    def make_slow():
+        time.sleep(60)
+
+    with pytest.raises(RbftError, match=r"in 3 s.*ray\.no_progress_timeout_sec"):
+        run_blocks("test", str(tmp_path), ROWS, make_slow, Needs(2), block_rows=4, no_progress_timeout_sec=3)
 
 
 def test_blocks_in_flight_share_a_worker(ray_cluster, tmp_path):

@@ -50,17 +50,19 @@ def test_a_block_has_a_row_of_scores_per_clip_and_rationales_where_asked(vlm, cl
 
 
 def test_temperature_comes_from_the_validation_split_alone(overconfident):
-    calibration = calibrate(overconfident, TASK, EvaluateConfig(), [])
+    calibration = calibrate(overconfident * 50, TASK, EvaluateConfig(), [])
     assert calibration.temperature == pytest.approx(9 / math.log(4), rel=0.01)  # two in three: odds of 2 : 1/2 each
     assert calibration.abstain_below is None
     test_rows = [row for row in overconfident if row["split"] == "test"]
     assert calibrate(test_rows, TASK, EvaluateConfig(), []).temperature == 1.0
+    unknown = calibrate(test_rows, TASK, EvaluateConfig(wanted_precision=0.9), [])
+    assert unknown.abstain_below is not None and unknown.abstain_below > 1  # nothing can be promised
 
 
 def test_a_precision_that_no_threshold_reaches_abstains_always(overconfident):
     calibration = calibrate(overconfident, TASK, EvaluateConfig(wanted_precision=0.9), [])
     assert calibration.abstains(np.array([1.0, 0.0, 0.0]))
-    assert calibrate(overconfident, TASK, EvaluateConfig(wanted_precision=0.5), []).abstain_below < 0.7
+    assert calibrate(overconfident * 50, TASK, EvaluateConfig(wanted_precision=0.5), []).abstain_below < 0.7
 
 
 def test_another_prior_shifts_the_posterior_by_the_ratio(overconfident):

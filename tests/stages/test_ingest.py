@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rbft_ray.core.errors import DataError
+from rbft_ray.core.resources import Cluster
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.core.schema import CLIPS, REJECTS, SPLITS
 from rbft_ray.io.clips import list_clips, read_clip_rows, read_frames
@@ -17,7 +18,7 @@ from rbft_ray.runtime.blocks import Counts, read_parts, read_rows
 pytestmark = pytest.mark.ray
 
 
-def run_ingest(manifest: Path, out: Path, cluster: dict[str, float], *overrides: str) -> Counts:
+def run_ingest(manifest: Path, out: Path, cluster: Cluster, *overrides: str) -> Counts:
     settings = [f"data.manifest={manifest}", "ingest.block_clips=4", *overrides]
     step = plan(load_config("demo", settings)).step("ingest")
     return step.run(StepContext(str(out), {}, step.needs(cluster)))

@@ -16,12 +16,13 @@ from rbft_ray.core.config import ModelConfig, RationalizeConfig
 from rbft_ray.core.prompts import Task, hinted_rationale_prompt, prompt_hash, rationale_form, rationale_prompt
 from rbft_ray.core.rationale_checks import Knowledge
 from rbft_ray.core.resources import Needs
-from rbft_ray.core.schema import CANDIDATES, REJECTS
+from rbft_ray.core.schema import CANDIDATES, REJECTS, Reason
 from rbft_ray.io.clips import read_frames
 from rbft_ray.model.engine import Request, TransformersEngine, request_seed
-from rbft_ray.model.vllm_engine import VllmEngine, vllm_environment
+from rbft_ray.model.vllm_build import vllm_environment
+from rbft_ray.model.vllm_engine import VllmEngine
 from rbft_ray.runtime.blocks import read_parts
-from rbft_ray.stages.rationalize import kept_rationales, passes, rationalize
+from rbft_ray.stages.rationalize import kept_among, kept_rationales, main_reasons, passes, rationalize
 
 pytestmark = pytest.mark.ray
 
@@ -45,12 +46,17 @@ def test_every_clip_ends_with_a_kept_rationale_or_a_reject(ray_cluster, clips, t
         seed=0,
         no_progress_timeout_sec=300,
     )
+    gold = {clip["id"]: clip["label"] for clip in clips}
     kept = kept_rationales(str(tmp_path))
     rejected = [row["id"] for table in read_parts(str(tmp_path), "rejects", REJECTS) for row in table.to_pylist()]
     assert counts.read == len(clips) == counts.written + counts.rejected
     assert sorted([*kept, *rejected]) == sorted(clip["id"] for clip in clips)
+    assert kept_among(str(tmp_path), set(gold), task, config) == kept
+    some = set(list(gold)[:5])
+    among = kept_among(str(tmp_path), some, task, config)
+    assert set(among) <= some and set(kept) & some <= set(among)  # too few for a judge, which only rejects
+    assert set(main_reasons(str(tmp_path))) == {gold[name] for name in rejected}
     candidates = [row for table in read_parts(str(tmp_path), "candidates", CANDIDATES) for row in table.to_pylist()]
-    gold = {clip["id"]: clip["label"] for clip in clips}
     for row in candidates:
         prompt = hinted_rationale_prompt(task, row["label"]) if row["hinted"] else rationale_prompt(task)
         assert row["prompt_hash"] == prompt_hash(prompt)
@@ -90,7 +96,7 @@ def test_vllm_and_transformers_write_the_same(ray_cluster, vllm_answers, vlm):
 
 def test_a_prompt_that_is_too_long_costs_its_row_only(ray_cluster, vllm_answers):
     _, answers = vllm_answers
-    assert "exceed max_model_len 512" in answers[4].error
+    assert "exceed max_model_len 512" in answers[4].error and answers[4].failure == Reason.TOO_LONG
     assert answers[0].error is None
 
 
@@ -143,6 +149,10 @@ def kill_replica_after_first_commit(out):
 
 
 def test_more_tries_are_like_the_last_pass_but_never_greedy():
-    config = RationalizeConfig(mode="bootstrap", candidates=3, more_tries=2, temperature=0.0)
-    assert passes(config) == [(False, 0, 0.0), (True, 0, 0.0), (True, 3, 0.7), (True, 6, 0.7)]
+    config = RationalizeConfig(mode="bootstrap", more_tries=2, temperature=0.0)
+    assert passes(config) == [(False, 0, 0.0), (True, 0, 0.0), (True, 1, 0.7), (True, 2, 0.7)]
+    config = RationalizeConfig(mode="bootstrap", candidates=3, more_tries=1)
+    assert passes(config) == [(False, 0, 0.7), (True, 0, 0.7), (True, 3, 0.7)]
+    with pytest.raises(ValueError, match="temperature above 0"):
+        RationalizeConfig(candidates=2, temperature=0.0)
     assert passes(RationalizeConfig(mode="blind", more_tries=0, temperature=0.9)) == [(False, 0, 0.9)]

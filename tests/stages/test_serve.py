@@ -17,6 +17,7 @@ from rbft_ray.core.card import CARD_FILE, Calibration, make_card
 from rbft_ray.core.config import ModelConfig, ServeConfig
 from rbft_ray.core.errors import ConfigError, DataError, ResourceError
 from rbft_ray.core.prompts import Task, label_prompt
+from rbft_ray.core.resources import Cluster
 from rbft_ray.core.sampling import SamplingContract
 from rbft_ray.io.clips import ClipFrames
 from rbft_ray.io.video import decode_frames, read_clip
@@ -204,7 +205,7 @@ def test_a_port_that_is_taken_is_refused():
 
 
 def test_replicas_without_a_place_are_refused(model_dir, monkeypatch):
-    monkeypatch.setattr(endpoint, "ray_session", lambda _: contextlib.nullcontext({"CPU": 2.0}))
+    monkeypatch.setattr(endpoint, "ray_session", lambda _: contextlib.nullcontext(Cluster(({"CPU": 2.0},))))
     with pytest.raises(ResourceError, match=r"serve.replicas: .* 1 replicas: 1 GPUs needed, 0 there"):
         endpoint.serve_run(str(model_dir), ["ray.use_gpu=true", "serve.port=8766"])
     with pytest.raises(ResourceError, match=r"3 replicas: 3 CPUs needed, 2 there"):

@@ -10,6 +10,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.schema import REJECTS, SPLITS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
+from rbft_ray.pipeline.arms import training_clips
 from rbft_ray.pipeline.compare import compare_files
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting.words import BASELINE, METHOD
@@ -60,7 +61,7 @@ def split_counts(plan: Plan, root: str, rejected: Sequence[Mapping[str, Any]]) -
 
     Returns:
         splits: per split name, clips, groups (named ones) and rejected (before training and scoring);
-        train: {label: training clips}; clips: rows of `list_clips`.
+        train: {label: training clips that the arms learn from}; clips: rows of `list_clips`.
     """
     ingest = plan.step("ingest")
     clips = list_clips(step_dir(root, ingest), SPLITS)
@@ -71,7 +72,8 @@ def split_counts(plan: Plan, root: str, rejected: Sequence[Mapping[str, Any]]) -
         own = [clip for clip in clips if clip["split"] == name]
         groups = {clip["group"] for clip in own if clip["group"]}
         splits.append({"name": name, "clips": len(own), "groups": len(groups), "rejected": refused[name]})
-    train = Counter(clip["label"] for clip in clips if clip["split"] == "train")
+    learned = training_clips(plan.config, plan.task, step_dir(root, ingest))
+    train = Counter(clip["label"] for clip in learned)
     return {"splits": splits, "train": {label: train[label] for label in plan.task.labels}, "clips": clips}
 
 

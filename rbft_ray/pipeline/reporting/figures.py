@@ -66,8 +66,8 @@ def _for_html(svg: str, alt: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
-def interval_figure(metrics: Mapping[str, Mapping[str, Any]], classes: int) -> str:
-    """Accuracy and macro-F1 of every arm with their 95 % intervals, and chance. metrics: {arm: test split}."""
+def interval_figure(metrics: Mapping[str, Mapping[str, Any]], constant: float) -> str:
+    """Accuracy and macro-F1 of every arm with their 95 % intervals. metrics: {arm: test split}; constant: `constant_accuracy`."""
     said = "; ".join(
         f"{ARM_TITLES[arm]} {number(test['scores']['accuracy'])} and {number(test['scores']['macro_f1'])}"
         for arm, test in metrics.items()
@@ -87,12 +87,14 @@ def interval_figure(metrics: Mapping[str, Mapping[str, Any]], classes: int) -> s
             axis.set(xlabel=title, xlim=(-0.03, 1.03), ylim=(-0.6, len(metrics) - 0.4), xticks=[0, 0.25, 0.5, 0.75, 1])
             axis.set_xticklabels(["0", ".25", ".5", ".75", "1"])
             axis.grid(visible=False, axis="y")
-        panels[0].axvline(1 / classes, color=COLOURS["ink"], linestyle=(0, (3, 3)), linewidth=1)
-        panels[0].set_title(f"dashed: chance {1 / classes:.3f}", loc="left", fontsize=8)
+        panels[0].axvline(constant, color=COLOURS["ink"], linestyle=(0, (3, 3)), linewidth=1)
+        panels[0].set_title(f"dashed: always one class {constant:.3f}", loc="left", fontsize=8)
         panels[0].set_yticks(list(places), [ARM_TITLES[arm] for arm in metrics])
         panels[0].tick_params(axis="y", length=0)
 
-    return figure(f"Accuracy and macro-F1 with 95 % intervals: {said}. Chance: {1 / classes:.3f}.", 1.9, draw)
+    return figure(
+        f"Accuracy and macro-F1 with 95 % intervals: {said}. Always the most frequent class: {constant:.3f}.", 1.9, draw
+    )
 
 
 def gain_figure(rows: Sequence[Mapping[str, Any]]) -> str:

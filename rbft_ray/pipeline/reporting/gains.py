@@ -44,10 +44,14 @@ def _gains(rows: Sequence[Mapping[str, Any]], size: str) -> Table:
             budget_words(row["budget"]),
             number(row["gain_macro_f1"]),
             f"{span(row['ci95'])}\n({span(row['ci95_worlds']) or number(None)})",
-            f"{number(row['p_value'])}\n({number(row['p_adjusted'])})",
+            f"{_p(row['p_value'])}\n({_p(row['p_adjusted'])})",
             number(row["detectable_gain"]),
         )
     return table
+
+
+def _p(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def _recalls(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rbft_ray.core.bootstrap import FEW_GROUPS
+from rbft_ray.core.schema import Reason
 
 ARM_TITLES = {"zero_shot": "zero-shot", "direct_sft": "direct SFT", "rb_ft": "RB-FT"}
 BASELINE, METHOD = "direct_sft", "rb_ft"  # what the comparison is between
@@ -26,6 +27,13 @@ SCORE_TITLES = {
 }
 FEW_CLIPS = 100
 WIDE_INTERVAL = 0.1
+MEND_THE_TASK = "sharpen its definition, or raise rationalize.candidates or rationalize.more_tries"
+MEND = {  # by the reason that most clips without a rationale have
+    Reason.TOO_LONG: "raise rationalize.max_model_len, or lower sampling.fps, sampling.num_frames or sampling.max_pixels",
+    Reason.TRUNCATED: "raise rationalize.max_tokens",
+    Reason.ENGINE_ERROR: "see in their details what the engine had against them",
+    Reason.WORKER_DIED: "see in Ray's logs what ended the process that worked on them",
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 
@@ -118,7 +126,13 @@ def _difference(title: str, found: Mapping[str, Any]) -> str:
     return f"{title[:1].upper()}{title[1:]}: {values} ({test})."
 
 
-def warnings(metrics: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
+def constant_accuracy(metrics: Mapping[str, Mapping[str, Any]]) -> float:
+    """The accuracy of an answer that is always the most frequent class of the test clips. metrics: as for `warnings`."""
+    supports = [[row["support"] for row in test["per_class"].values()] for test in metrics.values()]
+    return max(max(support) / sum(support) for support in supports)
+
+
+def warnings(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the reader must know before trusting the test scores: few clips, wide intervals, arms that may be guessing.
 
     Args:
@@ -134,12 +148,12 @@ def warnings(metrics: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) ->
             f"Small sample: there are {clips} scored test clips, one clip more or less right moves accuracy by {1 / clips:.3f}"
             f"{wide}. Differences of this size can be chance; more test clips make the intervals narrower."
         )
-    chance = 1 / len(labels)
-    guessing = [ARM_TITLES[arm] for arm, (low, _) in intervals.items() if low is not None and low <= chance]
+    constant = constant_accuracy(metrics)
+    guessing = [ARM_TITLES[arm] for arm, (low, _) in intervals.items() if low is not None and low <= constant]
     if guessing:
         found.append(
-            f"Not shown to be better than guessing (accuracy {chance:.3f}): {', '.join(guessing)}. "
-            "The interval reaches down to chance."
+            f"Not shown to be better than always the most frequent class (accuracy {constant:.3f}): {', '.join(guessing)}. "
+            "The interval reaches down to it."
         )
     rejected = max(test["rejected"] for test in metrics.values())
     if rejected:
@@ -150,9 +164,11 @@ def warnings(metrics: Mapping[str, Mapping[str, Any]], labels: Sequence[str]) ->
     return found
 
 
-def rationale_warnings(counts: Mapping[str, Mapping[str, int]], judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def rationale_warnings(
+    counts: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str], judges: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     """What the user must know of the rationales, on the terminal and in the report: `unfit_judge` and `few_rationales`."""
-    return [*unfit_judge(judges), *few_rationales(counts)]
+    return [*unfit_judge(judges), *few_rationales(counts, reasons)]
 
 
 def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -170,16 +186,16 @@ def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def few_rationales(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+def few_rationales(counts: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str]) -> list[str]:
     """A sentence for each class that lost more than half of its training clips to the gate.
 
     Args:
-        counts: of `stages.rationalize.counts_by_class`.
+        counts: of `stages.rationalize.counts_by_class`; reasons: of `main_reasons`.
     """
     return [
         f"Class {label!r}: only {own['clips'] - own['none']} of {own['clips']} training clips have an accepted rationale. "
-        "`rbft audit` shows why the others have none; a sharper definition, rationalize.candidates or "
-        "rationalize.more_tries bring more."
+        f"Most of the others: {reasons[label].replace('_', ' ')}; `rbft audit` shows each. "
+        f"To do: {MEND.get(Reason(reasons[label]), MEND_THE_TASK)}."
         for label, own in counts.items()
         if 2 * own["none"] > own["clips"]
     ]
