@@ -137,7 +137,8 @@ def test_job_has_the_gpus_that_its_configuration_asks_for() -> None:
     config = job_config("rayjob.yaml")
     assert config.ray.use_gpu
     gpus = worker_gpus("rayjob.yaml", "minReplicas")
-    assert gpus == config.train.workers == config.rationalize.replicas * config.rationalize.tensor_parallel
+    assert gpus == config.train.workers
+    assert config.rationalize.replicas is None and config.evaluate.replicas is None  # all of them
 
 
 def test_serve_config_deploys_the_classifier(tmp_path: pathlib.Path) -> None:
