@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from rbft_ray import demo
 from rbft_ray.core.batches import total_steps
 from rbft_ray.core.config import RunConfig
@@ -25,7 +23,6 @@ from rbft_ray.core.estimate import (
 )
 from rbft_ray.core.labels import label_counts
 from rbft_ray.core.prompts import Task, label_prompt, rationale_prompt
-from rbft_ray.core.sampling import frame_count
 from rbft_ray.core.train_config import StageRecipe, TrainConfig
 from rbft_ray.core.training_memory import (
     CHECKPOINT_BYTES,
@@ -36,15 +33,13 @@ from rbft_ray.core.training_memory import (
     training_memory,
     zero_of,
 )
-from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.base import resolve_base
 from rbft_ray.model.deepspeed import own_settings
 from rbft_ray.model.shape import model_shape
-from rbft_ray.model.token_counts import TokenCounts
+from rbft_ray.model.token_counts import TokenCounts, largest_clip
 from rbft_ray.model.vision_features import FEATURED_PARTS, caches_features
 from rbft_ray.pipeline.dataset import data_seed, load_dataset, make_task
 
-LONG_CLIP_SEC = 1e9  # so long that sampling.max_frames is reached
 SOURCES = (
     "weights, gradients, optimizer states: ZeRO (arXiv 1910.02054, section 3), as DeepSpeed 0.19.8 allocates them; "
     "activations: Korthikanti et al. (arXiv 2205.05198, section 4)",
@@ -139,10 +134,9 @@ def _clips(config: RunConfig) -> tuple[int, Task]:
 
 def _stages(config: RunConfig, shape: ModelShape, task: Task, clips: int, tokens: TokenCounts) -> list[TrainingStage]:
     contract = config.sampling
-    frames, unit = frame_count(contract, LONG_CLIP_SEC), shape.patch_px * shape.merge
-    video = video_tokens(shape, frames, contract.max_pixels)
-    widest = (frames, unit, unit * max(1, contract.max_pixels // unit**2), 3)
-    beside = tokens.beside_video(ClipFrames(np.broadcast_to(np.uint8(0), widest), 1.0), video.tokens)
+    clip = largest_clip(contract, shape.patch_px * shape.merge)
+    video = video_tokens(shape, len(clip.frames), contract.max_pixels)
+    beside = tokens.beside_video(clip, video.tokens)
 
     def stage(name: str, recipe: StageRecipe, prompt: str, answer: int) -> TrainingStage:
         text = tokens.prompt(prompt) + beside
@@ -266,6 +260,12 @@ def _warnings(config: RunConfig, shape: ModelShape, stages: list[TrainingStage],
         found.append(
             f"a clip with all its frames and the longest answer has {longest:,} tokens, above train.max_tokens "
             f"{train.max_tokens:,}: it would be rejected"
+        )
+    whole = stages[0].sample.tokens
+    if whole > config.rationalize.max_model_len:
+        found.append(
+            f"a clip with all its frames and a whole rationale has {whole:,} tokens, above rationalize.max_model_len "
+            f"{config.rationalize.max_model_len:,}: it would be rejected"
         )
     if shape.own_px is None and contract.multiple_px % unit:
         found.append(f"sampling.multiple_px is {contract.multiple_px}; the base takes multiples of {unit} px")

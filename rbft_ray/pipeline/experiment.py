@@ -22,8 +22,9 @@ from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
+from rbft_ray.pipeline.checks import check_base, check_machine
 from rbft_ray.pipeline.experiment_runs import Run, append_run, check_same_steps, read_runs
-from rbft_ray.pipeline.job import check_base, check_machine, storage_root
+from rbft_ray.pipeline.job import storage_root
 from rbft_ray.pipeline.protocol import ARMS, read_protocol, run_config, section_of
 from rbft_ray.pipeline.recipes import Plan, sources
 from rbft_ray.pipeline.reporting.gains import budget_words, learning_curves, print_results

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from rich.table import Table
 
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import ConfigError, RbftError
+from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import Cluster, missing
 from rbft_ray.io import storage
-from rbft_ray.model.base import DEMO_BASE
 from rbft_ray.model.trackers import check_trackers
+from rbft_ray.pipeline.checks import check_base, check_machine, length_warnings, precision_warnings
 from rbft_ray.pipeline.data_summary import print_data
-from rbft_ray.pipeline.doctor import require_quick
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.runner import RUN_FILE, check_resources, run_steps, status, step_dir, unfinished
 from rbft_ray.runtime.progress import console
-from rbft_ray.runtime.session import ray_session, wants_gpus
+from rbft_ray.runtime.session import ray_session
 
 ERROR_LOG = "rbft-error.log"
 IN_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the entrypoint of a submitted job
@@ -60,7 +59,8 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
-        for line in precision_warnings(config, cluster):
+        here = not dry_run or pathlib.Path(planned.base).is_dir()  # a dry run downloads nothing
+        for line in [*precision_warnings(config, cluster), *(length_warnings(planned) if here else ())]:
             console.print(f"[yellow]![/yellow] {line}")
         check_resources(todo, cluster)
         if dry_run:
@@ -86,48 +86,6 @@ def _print_existing_summary(run_dir: str) -> None:
     from rbft_ray.pipeline.report import print_summary
 
     print_summary(storage.read_json(storage.join(run_dir, "summary.json")), storage.join(run_dir, "report.html"))
-
-
-def check_machine(root: str) -> None:
-    """What must hold before anything long starts: a sound machine and a place that can be written to."""
-    probe = storage.join(root, ".rbft-write-test")
-    storage.write_bytes(probe, b"")
-    storage.delete_file(probe)
-    if not storage.scheme(root):
-        require_quick(root)
-
-
-def check_base(planned: Plan) -> None:
-    """Whether the base takes video, and frames of the size that the sampling contract stores.
-
-    Raises:
-        ConfigError, DataError: names the setting to change.
-    """
-    from rbft_ray.model.video_input import frame_multiple_px
-    from rbft_ray.model.vlm import load_processor
-
-    stored = planned.config.sampling.multiple_px
-    multiple = frame_multiple_px(load_processor(planned.base, planned.config.model.revision))
-    if multiple is not None and stored % multiple:
-        raise ConfigError(
-            f"sampling.multiple_px: {planned.base} takes frames whose sides are multiples of {multiple} px "
-            f"(its patch size x spatial merge), not of {stored}; set it to {multiple}"
-        )
-
-
-def precision_warnings(config: RunConfig, cluster: Cluster) -> list[str]:
-    """What a base of one's own costs on GPUs in fp32, which is the demo's precision and the default."""
-    if config.model.base == DEMO_BASE or not wants_gpus(config.ray, cluster):
-        return []
-    settings = {
-        "model.dtype": (config.model.dtype, "float32", "bfloat16"),
-        "train.precision": (config.train.precision, "fp32", "bf16"),
-    }
-    return [
-        f"{name}: {default} takes twice the memory of {better} and leaves tensor cores and FlashAttention idle; set it to {better}"
-        for name, (value, default, better) in settings.items()
-        if value == default
-    ]
 
 
 def _print_plan(planned: Plan, root: str, cluster: Cluster) -> None:

@@ -7,8 +7,9 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.readiness import Finding, readiness
 from rbft_ray.core.schema import REJECTS
 from rbft_ray.io import storage
+from rbft_ray.pipeline.checks import check_base, check_machine, length_warnings
 from rbft_ray.pipeline.data_summary import print_data
-from rbft_ray.pipeline.job import check_base, check_machine, storage_root
+from rbft_ray.pipeline.job import storage_root
 from rbft_ray.pipeline.recipes import preflight_plan
 from rbft_ray.pipeline.runner import check_resources, run_steps, step_dir
 from rbft_ray.runtime.blocks import REJECTS_TABLE, read_rows
@@ -29,6 +30,8 @@ def run_preflight(config: RunConfig) -> bool:
     check_base(planned)
     if planned.dataset is not None:
         print_data(planned.dataset)
+    for line in length_warnings(planned):
+        console.print(f"[yellow]![/yellow] {line}")
     with ray_session(config.ray) as cluster:
         check_resources(planned.steps, cluster)
         run_steps(root, planned.steps, cluster)

@@ -385,7 +385,10 @@ def test_a_whole_experiment_is_compared() -> None:
 def test_comparisons_with_arms_that_are_not_trained_have_no_p() -> None:
     plan = protocol()
     runs = experiment_runs(plan)
-    found, whole = compare_arms(runs, plan, untrained=["zero_shot"])["comparisons"], compare_arms(runs, plan)["comparisons"]
+    found, whole = (
+        compare_arms(runs, plan, untrained=["zero_shot"])["comparisons"],
+        compare_arms(runs, plan)["comparisons"],
+    )
     assert [(each["p_value"], each["p_adjusted"]) for each in found[2:]] == [(None, None)] * 2
     assert found[0]["p_adjusted"] == found[0]["p_value"] == whole[0]["p_value"]  # it is a family of one
     assert [each["gain_macro_f1"] for each in found] == [each["gain_macro_f1"] for each in whole]

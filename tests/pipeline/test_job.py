@@ -8,8 +8,9 @@ import pytest
 
 from rbft_ray.core.errors import ConfigError, DataError, ResourceError, StorageError
 from rbft_ray.core.resources import Cluster
-from rbft_ray.pipeline.job import precision_warnings
-from rbft_ray.pipeline.settings import parse_config
+from rbft_ray.pipeline.checks import length_warnings, precision_warnings
+from rbft_ray.pipeline.recipes import plan
+from rbft_ray.pipeline.settings import load_config, parse_config
 
 ROOT = Path(__file__).parents[2]
 RBFT = [sys.executable, "-m", "rbft_ray.cli"]
@@ -87,6 +88,14 @@ def test_a_base_of_ones_own_in_fp32_on_gpus_is_pointed_out():
     on_cpus = parse_config({"model": {"base": "org/base"}, "ray": {"use_gpu": False}})
     for config in (half, on_cpus, parse_config({"ray": {"use_gpu": True}})):
         assert precision_warnings(config, gpus) == []
+
+
+def test_clips_that_do_not_fit_are_told_before_the_run():
+    assert length_warnings(plan(load_config("demo"))) == []
+    long = plan(load_config("demo", ["rationalize.max_model_len=200", "train.max_tokens=300"]))
+    told = length_warnings(long)
+    assert [line.split(":")[0] for line in told] == ["rationalize.max_model_len", "train.max_tokens"]
+    assert all("sampling.max_pixels" in line for line in told)
 
 
 def test_help_is_light():
