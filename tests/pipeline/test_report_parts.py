@@ -128,5 +128,7 @@ def test_classes_that_lost_most_of_their_rationales_are_named():
 def test_only_the_model_s_fitness_is_told():
     assert words.unfit_judge({}) == []
     assert words.unfit_judge({"model": {"fit": True}, "peers": {"fit": False, "detail": "no"}}) == []
-    (line,) = words.unfit_judge({"model": {"fit": False, "detail": "agrees with 30%"}})
-    assert "agrees with 30%" in line
+    (line,) = words.unfit_judge({"model": {"fit": False, "agreement": 0.3, "detail": "agrees with 30%"}})
+    assert "agrees with 30%" in line and "a better judge" in line
+    (line,) = words.unfit_judge({"model": {"fit": False, "agreement": None, "detail": "6 rationales are too few"}})
+    assert "too few" in line and "better" not in line

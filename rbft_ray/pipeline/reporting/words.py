@@ -180,10 +180,10 @@ def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
     model = judges.get("model", {"fit": True})
     if model["fit"]:
         return []
-    return [
-        f"The base was not used to judge whether a rationale's text speaks for its label: {model['detail']}. One sentence of "
-        "definition for each class, or a larger base, makes it a better judge."
-    ]
+    why = f"The base was not used to judge whether a rationale's text speaks for its label: {model['detail']}."
+    if model["agreement"] is None:  # too few to tell
+        return [why]
+    return [f"{why} One sentence of definition for each class, or a larger base, makes it a better judge."]
 
 
 def few_rationales(counts: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str]) -> list[str]:
