@@ -12,6 +12,7 @@ from rbft_ray.core.schema import CLIPS, check_schema
 from rbft_ray.io import storage
 from rbft_ray.io.video import decode_frames
 
+FRAME_COLUMNS = ["frames", "fps"]
 CLIPS_TABLE = "clips"
 PART_NAME = re.compile(r"(\d{5}|manifest|selection)\.parquet")  # one per block; others: rejects before and after blocks
 
@@ -43,8 +44,12 @@ def list_clips(ingest_dir: str, splits: Iterable[str]) -> list[dict[str, Any]]:
 
 def read_frames(clips: Sequence[dict[str, Any]]) -> list[ClipFrames]:
     """The frames of clips of `list_clips`."""
-    records = read_clip_rows(clips, ["frames", "fps"])
-    return [ClipFrames(decode_frames(record["frames"]), record["fps"]) for record in records]
+    return [decoded(row) for row in read_clip_rows(clips, FRAME_COLUMNS)]
+
+
+def decoded(row: dict[str, Any]) -> ClipFrames:
+    """The frames of a row of FRAME_COLUMNS."""
+    return ClipFrames(decode_frames(row["frames"]), row["fps"])
 
 
 def read_clip_rows(clips: Sequence[dict[str, Any]], columns: list[str]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import copy
 import itertools
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache, partial
 from typing import Any
@@ -87,26 +87,24 @@ class VllmEngine:
         return view
 
     def generate(
-        self, requests: Sequence[Request], *, max_tokens: int, temperature: float, log_probability: bool = False
+        self, requests: Iterable[Request], *, max_tokens: int, temperature: float, log_probability: bool = False
     ) -> list[Completion]:
         """Answers all requests with continuous batching. A request that fails gives a completion with the error.
 
         Args:
+            requests: taken one by one, and no longer held once the engine has them.
             log_probability: of each answer too; with a small model on a CPU it costs a tenth of the speed.
 
         Raises:
             WorkerBroken: the engine does not run any more.
         """
         asked = [self._asked(request, max_tokens, temperature, log_probability) for request in requests]
-        return [
-            found if isinstance(found, Completion) else self._completion(found, request)
-            for found, request in zip(asked, requests, strict=True)
-        ]
+        return [found if isinstance(found, Completion) else self._completion(*found) for found in asked]
 
     def _asked(
         self, request: Request, max_tokens: int, temperature: float, log_probability: bool
-    ) -> "Completion | Future[Any]":
-        """The request in the engine, or why it cannot be."""
+    ) -> "Completion | tuple[Future[Any], int]":
+        """The request in the engine and the tokens of its prompt, or why it cannot be there."""
         from vllm import SamplingParams
 
         try:
@@ -121,14 +119,14 @@ class VllmEngine:
                 structured_outputs=self._form,
                 logprobs=0 if log_probability else None,  # of the chosen tokens only
             )
-            return self._loop.submit(vllm_prompt(self._prompt_ids(request.prompt), request.clip), params, self._caller)
+            prompt = vllm_prompt(self._prompt_ids(request.prompt), request.clip)
+            return self._loop.submit(prompt, params, self._caller), length
         except WorkerBroken:
             raise
         except Exception as error:  # whatever vLLM or the processor has against this one input
             return Completion("", False, 0, 0, _one_line(error))
 
-    def _completion(self, future: "Future[Any]", request: Request) -> Completion:
-        expected = self._prompt_tokens(request)
+    def _completion(self, future: "Future[Any]", expected: int) -> Completion:
         try:
             output = future.result()
         except WorkerBroken:

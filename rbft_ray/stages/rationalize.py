@@ -12,8 +12,9 @@ refused would be a second run of the engine, and it commits nothing before its e
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from rbft_ray.core.config import ModelConfig, RationalizeConfig
@@ -31,7 +32,7 @@ from rbft_ray.core.rationale_support import closing_scores, verdict
 from rbft_ray.core.resources import Needs
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE, REJECTS, Reason, reject
 from rbft_ray.io import storage
-from rbft_ray.io.clips import ClipFrames, read_frames
+from rbft_ray.io.clips import FRAME_COLUMNS, decoded, read_clip_rows
 from rbft_ray.model.engine import Completion, Request, request_seed
 from rbft_ray.model.vllm_build import vllm_environment
 from rbft_ray.model.vllm_engine import VllmEngine, rationale_engine
@@ -73,11 +74,11 @@ def rationalize_block(
 ) -> BlockOutput:
     """Drafts for each clip, pass by pass; a clip that has one which will do does not enter the next pass."""
     with engine.beside():
-        frames = dict(zip([clip["id"] for clip in clips], read_frames(clips), strict=True))
+        stored = dict(zip([clip["id"] for clip in clips], read_clip_rows(clips, FRAME_COLUMNS), strict=True))
     candidates: list[dict[str, Any]] = []
     left = list(clips)
     for turn in passes(config):
-        found = _candidates(left, frames, engine, task, config, turn, seed, knowledge)
+        found = _candidates(left, stored, engine, task, config, turn, seed, knowledge)
         candidates += found
         done = {candidate["id"] for candidate in found if _supported(candidate, task)}
         left = [clip for clip in left if clip["id"] not in done]
@@ -88,7 +89,7 @@ def rationalize_block(
 
 def _candidates(
     clips: list[dict[str, Any]],
-    frames: dict[str, ClipFrames],
+    stored: dict[str, dict[str, Any]],
     engine: VllmEngine,
     task: Task,
     config: RationalizeConfig,
@@ -96,17 +97,10 @@ def _candidates(
     seed: int,
     knowledge: Knowledge,
 ) -> list[dict[str, Any]]:
-    asked = [(clip, turn.first + number) for clip in clips for number in range(config.candidates)]
-    requests = [
-        Request(
-            frames[clip["id"]],
-            hinted_rationale_prompt(task, clip["label"]) if turn.hinted else rationale_prompt(task),
-            request_seed(seed, clip["id"], turn.hinted, number),
-        )
-        for clip, number in asked
-    ]
+    numbers = range(turn.first, turn.first + config.candidates)
+    asked = [(clip, number, _prompt(task, clip, turn)) for clip in clips for number in numbers]
     answers = engine.generate(
-        requests,
+        _requests(asked, stored, engine, turn, seed),
         max_tokens=config.max_tokens,
         temperature=turn.temperature,
         log_probability=config.candidates > 1,
@@ -114,8 +108,8 @@ def _candidates(
     with engine.beside():
         found = [
             {"id": clip["id"], "label": clip["label"], "candidate": number, "hinted": turn.hinted}
-            | _checked(clip["label"], request, answer, task, knowledge)
-            for (clip, number), request, answer in zip(asked, requests, answers, strict=True)
+            | _checked(clip["label"], prompt, answer, task, knowledge)
+            for (clip, number, prompt), answer in zip(asked, answers, strict=True)
         ]
     if config.support_check:
         accepted = [row for row in found if row["accepted"]]
@@ -125,7 +119,27 @@ def _candidates(
     return found
 
 
-def _checked(label: str, request: Request, answer: Completion, task: Task, knowledge: Knowledge) -> dict[str, Any]:
+def _prompt(task: Task, clip: dict[str, Any], turn: Pass) -> str:
+    return hinted_rationale_prompt(task, clip["label"]) if turn.hinted else rationale_prompt(task)
+
+
+def _requests(
+    asked: Sequence[tuple[dict[str, Any], int, str]],
+    stored: dict[str, dict[str, Any]],
+    engine: VllmEngine,
+    turn: Pass,
+    seed: int,
+) -> Iterator[Request]:
+    """The requests one by one, as the engine takes them: decoded frames of a block that waits would fill the host's memory."""
+    for _, of_clip in groupby(asked, key=lambda one: one[0]["id"]):
+        own = list(of_clip)
+        with engine.beside():
+            frames = decoded(stored[own[0][0]["id"]])
+        for clip, number, prompt in own:
+            yield Request(frames, prompt, request_seed(seed, clip["id"], turn.hinted, number))
+
+
+def _checked(label: str, prompt: str, answer: Completion, task: Task, knowledge: Knowledge) -> dict[str, Any]:
     found = check_rationale(answer.text, label, task.labels, truncated=answer.truncated, knowledge=knowledge)
     reason = answer.failure or found.reason
     return {
@@ -138,7 +152,7 @@ def _checked(label: str, request: Request, answer: Completion, task: Task, knowl
         "closings": None,
         "margin": None,
         "log_probability": answer.log_probability,
-        "prompt_hash": prompt_hash(request.prompt),
+        "prompt_hash": prompt_hash(prompt),
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": answer.output_tokens,
     }
