@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rbft_ray.core.prompts import ANSWER_PREFIX
-from rbft_ray.core.rationale_words import FUNCTION_WORDS, sentences, stem, unquoted, word_set, words
+from rbft_ray.core.rationale_words import FUNCTION_WORDS, content_stems, sentences, stem, unquoted, word_set, words
 from rbft_ray.core.schema import Reason
 
 MIN_REASONING_WORDS = 7  # who does what and where; the shortest of 778 released rationales has 39
@@ -64,6 +64,12 @@ _FOREIGN_WORDS = (
 _SHARED_WORDS = word_set("a an as do he i in is me no on over so to was we her per")
 _FOREIGN_LETTERS = word_set("o e y w z em os na te om ve")
 
+_MOMENT = re.compile(
+    r"<?\b\d{1,2}:\d{2}(?::\d{2})?\b>?|<?\b\d+(?:\.\d+)?\s?(?:s|sec|seconds?)\b>?|"
+    r"\b(?:frame|step|shot|image|moment)s?\s+\d+\b",
+    re.IGNORECASE,
+)
+
 
 class Form(NamedTuple):
     """reasoning: the text before the answer line; answer: the label it gives, or None; reason, detail: what is wrong."""
@@ -88,6 +94,7 @@ def answer_form(text: str, labels: Sequence[str]) -> Form:
     reasoning, answer = parse_answer(text, labels)
     last = text.strip().rpartition("\n")[2].strip()
     if answer is not None:
+        reasoning = _without_heading(reasoning, answer)
         extra = [line for line in reasoning.splitlines() if _ANSWER_LINE.match(line)]
         return Form(reasoning, answer, Reason.MALFORMED_ANSWER if extra else None, f"also {extra[0]}" if extra else "")
     value = last.removeprefix(ANSWER_PREFIX).strip()
@@ -103,6 +110,13 @@ def answer_form(text: str, labels: Sequence[str]) -> Form:
     if (len(words(text)) >= CUT_WORDS and last[-1:].isalnum()) or last.endswith((",", ";", "-")):
         return Form(reasoning, None, Reason.TRUNCATED, last[-40:])
     return Form(reasoning, None, Reason.NO_ANSWER, last[-40:])
+
+
+def _without_heading(reasoning: str, answer: str) -> str:
+    """Without a last line that announces the answer line in other type: "**Answer:** near_miss", "### Answer:"."""
+    before, _, last = reasoning.rpartition("\n")
+    said = re.fullmatch(rf"[\s*_#>-]+{ANSWER_PREFIX}[\s*_]*(.*?)[\s*_.]*", last)
+    return before if said and said.group(1) in ("", answer) else reasoning
 
 
 def length_fault(reasoning: str) -> tuple[Reason, str] | None:
@@ -122,7 +136,17 @@ def repetition(reasoning: str) -> str | None:
     that differ in a content word ("The left lane is full", "The right lane is full") are none.
     """
     tokens = words(reasoning)
-    return _looped_sentence(reasoning) or _looped_words(tokens) or _dense(reasoning, tokens)
+    return (
+        _looped_sentence(reasoning) or _looped_moments(reasoning) or _looped_words(tokens) or _dense(reasoning, tokens)
+    )
+
+
+def _looped_moments(reasoning: str) -> str | None:
+    """The sentence that is told of one moment after another ("At 0:01, the road is empty. At 0:02, the road is empty.")."""
+    timed = [part for part in sentences(reasoning) if _MOMENT.search(part)]
+    told = [frozenset(content_stems(_MOMENT.sub(" ", part))) for part in timed]
+    counts = Counter(stems for stems in told if len(stems) > 1)
+    return next((part for part, stems in zip(timed, told, strict=True) if counts[stems] >= LOOP_SIMILAR), None)
 
 
 def _looped_sentence(reasoning: str) -> str | None:

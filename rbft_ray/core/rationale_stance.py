@@ -13,7 +13,10 @@ from rbft_ray.core.rationale_examples import CLASS_PLACE, OTHER_PLACE, resemblan
 from rbft_ray.core.rationale_form import other_language
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, words
 
-LIKELY = 0.5  # probability from which a mention counts; measured on sentences whose half was left out of the fit
+# What may stand before a class that heads an item of a list, and what follows it.
+_BEFORE_HEAD = re.compile(r"\W*(?:(?:class|option|category)\s+)?\W*", re.IGNORECASE)
+_AFTER_HEAD = re.compile(r"(?:\s*\([^)\n]*\))?[\s*_`\"'”’]*(?:[:–—→?✓✗❌✅=]|\s-|->)")
+LIKELY = 0.55  # probability from which a mention counts; measured on sentences whose half was left out of the fit
 
 
 class Stance(NamedTuple):
@@ -33,16 +36,30 @@ def stance(reasoning: str, labels: tuple[str, ...]) -> Stance:
     """What a rationale says of the classes by their names. A name in another use ("a normal visit") is no stance."""
     pattern, spoken = _mentions(labels)
     found = Stance({}, {})
-    for sentence in sentences(reasoning):
+    said = sentences(reasoning)
+    heads = [_head(sentence, pattern, spoken) for sentence in said]
+    listed = (
+        len(set(filter(None, heads))) > 1
+    )  # a heading for each class: what stands under one is no conclusion by itself
+    for sentence, head in zip(said, heads, strict=True):
         for mention in pattern.finditer(sentence):
             label = _class_of(mention, spoken)
-            if label is None:  # letters that agree without case but not in lower case ("İ" and "i")
+            # None: letters that agree without case but not in lower case ("İ" and "i")
+            if label is None or (listed and label == head):
                 continue
             kind = _kind(sentence, _marked(sentence, label, pattern, spoken))
             if kind != "neither":
                 into = found.rejected if kind == "rejects" else found.affirmed
                 into.setdefault(label, sentence)
     return found
+
+
+def _head(sentence: str, pattern: re.Pattern[str], spoken: Mapping[str, str]) -> str | None:
+    """The class that heads an item of a list ("**near_miss**: no vehicle ...", "- normal - ...")."""
+    found = pattern.search(sentence)
+    if found is None or not _BEFORE_HEAD.fullmatch(sentence[: found.start()]):
+        return None
+    return _class_of(found, spoken) if _AFTER_HEAD.match(sentence, found.end()) else None
 
 
 def _class_of(mention: re.Match[str], spoken: Mapping[str, str]) -> str | None:
@@ -57,7 +74,16 @@ def _marked(sentence: str, label: str, pattern: re.Pattern[str], spoken: Mapping
 def _kind(sentence: str, marked: str) -> str:
     if other_language(sentence):
         return "neither"
-    whole, own = resemblance("stance", marked), resemblance("stance", own_clauses(marked, CLASS_PLACE))
+    whole, clause = resemblance("stance", marked), own_clauses(marked, CLASS_PLACE)
+    heads = marked.lstrip("*_( ").startswith(CLASS_PLACE) and _says_more(marked)
+    own = (
+        whole if heads and not _says_more(clause) else resemblance("stance", clause)
+    )  # of a name alone nothing is told
     likely = {kind: max(whole[kind], own[kind]) for kind in ("rejects", "concludes")}
     kind = max(likely, key=lambda each: likely[each])
     return kind if likely[kind] > LIKELY else "neither"
+
+
+def _says_more(marked: str) -> bool:
+    """Whether there are words beside the names of classes."""
+    return bool(words(marked.replace(CLASS_PLACE, " ").replace(OTHER_PLACE, " ")))

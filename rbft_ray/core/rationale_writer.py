@@ -11,7 +11,7 @@ from rbft_ray.core.rationale_examples import CLASS_PLACE, resemblance
 from rbft_ray.core.rationale_words import label_pattern, sentences, spoken_label, unquoted, word_set
 
 # Probabilities above which a sentence counts; measured on sentences whose half was left out of the fit.
-LEAKS, REFUSES = 0.45, 0.5
+LEAKS, REFUSES = 0.6, 0.5
 MIN_PART_WORDS = 2
 # Concepts (`examples/concepts.yaml`) of which a sentence has at least one.
 LEAKING = word_set(

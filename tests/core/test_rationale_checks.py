@@ -176,6 +176,8 @@ def test_what_cannot_be_seen_is_no_refusal(text: str) -> None:
         "It runs on and on and on and on and on.",
         "A red car stops here. Then a red car stops here. Again, a red car stops here.",
         "A man walks to the door and waits and a man walks to the door and waits and a man walks to the door and waits and",
+        "\n".join(f"At 0:0{second}, the road ahead is empty and dry." for second in range(1, 6)),
+        "\n".join(f"In frame {number} the hand is held still." for number in range(4)),
     ],
 )
 def test_loops_are_found(text: str) -> None:
@@ -189,6 +191,7 @@ def test_loops_are_found(text: str) -> None:
         "The first bin is closed; the second bin is closed; the third bin is closed.",
         "A car passes. A second car passes.",
         "The wheel goes round and round and round.",
+        "At 0:01 the road is empty. At 0:02 a cyclist comes. At 0:03 he brakes. At 0:04 the road is empty.",
     ],
 )
 def test_enumerations_are_no_loops(text: str) -> None:
@@ -366,3 +369,51 @@ def test_an_opener_hides_no_loop(opener: str) -> None:
     assert repetition(
         f"The lane on the left is full. {opener} the lane on the left is full. Later that lane on the left is full."
     )
+
+
+@pytest.mark.parametrize("heading", ["**Answer:** crash", "### Answer:", "**Answer: crash**", "- **Answer:**"])
+def test_a_heading_of_the_answer_line_is_no_second_answer(heading: str) -> None:
+    said = "The bus stops at the kerb and two men get off with their bags."
+    verdict = check_rationale(f"{said}\n{heading}\nAnswer: crash", "crash", ("crash", "calm"), truncated=False)
+    assert (verdict.reason, verdict.reasoning, verdict.answer) == (None, said, "crash")
+
+
+@pytest.mark.parametrize("second", ["**Answer:** calm", "Answer: crash"])
+def test_a_second_answer_line_is_malformed(second: str) -> None:
+    text = f"The bus stops at the kerb and two men get off with their bags.\n{second}\nAnswer: crash"
+    verdict = check_rationale(text, "crash", ("crash", "calm"), truncated=False)
+    assert verdict.reason == Reason.MALFORMED_ANSWER
+
+
+CLASSES = ("near_miss", "collision", "no_event")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Let's go through the classes:\n- **near_miss**: the gap closes to a metre before the van swerves.\n"
+        "- **collision**: the two vehicles would have to touch.\n- **no_event**: nothing would come close.",
+        "1. near_miss – the van swerves at the last moment\n2. collision – not applicable\n3. no_event – does not fit",
+        "near_miss (a close call): yes, the van swerves.\ncollision (contact): there is none.",
+    ],
+)
+def test_a_list_of_the_classes_concludes_none_of_them(text: str) -> None:
+    assert not set(stance(text, CLASSES).affirmed) & {"collision", "no_event"}
+    verdict = check_rationale(f"{text}\nAnswer: near_miss", "near_miss", CLASSES, truncated=False)
+    assert verdict.reason is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Based on the provided video, a van swerves around a cyclist.",
+        "In the frames provided, the sky is grey.",
+        "To determine the correct class, I go through the sequence.",
+        "Therefore, the correct label for this video is near_miss.",
+        "The video is best classified as near_miss.",
+        "Among the given options, near_miss is the best fit.",
+        "**Step-by-step reasoning:**",
+    ],
+)
+def test_formulae_of_models_are_neither_leak_nor_refusal(sentence: str) -> None:
+    assert leak(sentence, CLASSES) is None and refusal(sentence, CLASSES) is None
