@@ -317,3 +317,15 @@ def test_a_later_written_set_is_balanced_and_new(wording: ModuleType, earlier: s
     assert not {row["id"] for row in one} & {row["id"] for row in other}
     told = [{text for row in rows for text in wording.sentences(row["text"])} for rows in (one, other)]
     assert not told[0] & told[1]
+
+
+def test_the_set_in_the_manner_of_models_is_whole() -> None:
+    written = read(GATE / "vlm_style.jsonl")
+    assert Counter(row["fault"] for row in written) == {
+        None: 120,
+        **dict.fromkeys(("leak", "refusal", "wrong_class", "repetition", "generic"), 12),
+    }
+    assert len({row["text"] for row in written}) == len({row["id"] for row in written}) == len(written)
+    for row in written:
+        assert set(row["definitions"]) == set(row["labels"])
+        assert row["text"].endswith(f"\nAnswer: {row['label']}") and row["label"] in row["labels"]
