@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rbft_ray.core.config import RayConfig
+from rbft_ray.core.resources import Cluster
 from rbft_ray.demo import BASE_DIR
 from rbft_ray.runtime.session import ray_session
 
@@ -41,13 +42,13 @@ class Bench(NamedTuple):
     clips: list[dict[str, Any]]
     rounds: int
     scratch: Path
-    cluster: dict[str, float]
+    cluster: Cluster
 
     def stage(self, job: Job, replicas: int = 1) -> Run:
         return run_stage(job, self.scratch, self.cluster, replicas)
 
     def vllm(self, job: Job, threads: int, profiled: bool = False) -> Run:
-        return in_own_process(threads, bare_vllm, job, self.cluster.get("GPU", 0) > 0, profiled)
+        return in_own_process(threads, bare_vllm, job, self.cluster.total("GPU") > 0, profiled)
 
     def stage_and_vllm(self, job: Job, name: str, rounds: int) -> tuple[dict[str, float], dict[str, Any], Rounds]:
         """The stage against bare vLLM with as many threads."""

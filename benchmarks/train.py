@@ -105,8 +105,8 @@ def loop(bench: Bench, workers: int, threads: int) -> tuple[dict[str, Found], Fo
         return steady(GLOBAL_BATCH, in_group(workers, threads, deepspeed_loop, ready), {})
 
     name = f"{workers}x{threads}"
-    sides = {f"stage_{name}": partial(run_stage, job, bench.needs(workers, threads)), f"loop_{name}": bare}
-    runs = in_turn(sides, bench.rounds)
+    staged = partial(run_stage, job, bench.needs(workers, threads))
+    runs = in_turn({f"stage_{name}": staged, f"loop_{name}": bare}, bench.rounds)
     stage, peer = runs.values()
     further = {
         f"typical_step_stage_over_loop_{name}": spread(_quotients(peer, stage, "typical_step_sec")),

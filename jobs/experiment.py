@@ -22,7 +22,7 @@ def main() -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a value of the protocol, or of its config"
     )
     arguments = parser.parse_args()
-    return guarded(lambda: run_experiment(arguments.protocol, arguments.set) and None)
+    return guarded(lambda: run_experiment(arguments.protocol, arguments.set))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rationale_speed.inputs import Job, vllm_requests
 from rationale_speed.steps import Step, WorkerLog, read_logs, record_steps, recorded_worker, tokens_between
 from rbft_ray.core.config import RayConfig
 from rbft_ray.core.rationale_checks import task_knowledge
+from rbft_ray.core.resources import Cluster
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE
 from rbft_ray.model.vllm_build import vllm_environment
 from rbft_ray.model.vllm_engine import rationale_engine
@@ -41,7 +42,7 @@ class Run(NamedTuple):
         return self.tokens / (self.end - self.start)
 
 
-def run_stage(job: Job, scratch: Path, cluster: dict[str, float], replicas: int = 1) -> Run:
+def run_stage(job: Job, scratch: Path, cluster: Cluster, replicas: int = 1) -> Run:
     """The stage as a job runs it; `start` is when the (last) engine was ready in its actor, `end` the last commit."""
     out, logs = scratch / "rationalize", scratch / "logs"
     for directory in (out, logs):
@@ -157,6 +158,6 @@ def in_own_process(threads: int, run: Callable[..., Run], *arguments: Any) -> Ru
         return pool.submit(run, *arguments).result()
 
 
-def replica_threads(cluster: dict[str, float]) -> int:
+def replica_threads(cluster: Cluster) -> int:
     """OpenMP threads of one replica of the stage."""
     return replica_needs(1, RayConfig(), cluster).threads

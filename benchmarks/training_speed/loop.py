@@ -54,6 +54,6 @@ def ready_steps(job: TrainJob, samples: Samples, rank: int, workers: int) -> lis
     for step in range(job.steps):
         indices = batches.batch_indices(len(lengths), job.recipe.global_batch, step, job.seed)
         own = batches.micro_batches(indices, lengths, workers, job.config.micro_batch_tokens)[rank]
-        ready = [samples.micro_batch(rows, [1.0] * len(rows)) for rows in own]
+        ready = [samples.micro_batch(list(rows), [1.0] * len(rows)) for rows in own]
         steps.append((ready, sum(len(samples.answers[index]) for index in indices)))
     return steps

@@ -1,5 +1,6 @@
 """Which base model a name means, where its files are, and its identity."""
 
+import functools
 import hashlib
 import pathlib
 
@@ -7,6 +8,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.io import storage
 
 DEMO_BASE = "demo"
+_OF_A_MODEL = {".json", ".safetensors", ".jinja", ".txt", ".model", ".bin"}
 _WHOLE_BELOW_BYTES = 64 << 20
 _SAMPLES, _SAMPLE_BYTES = 4096, 4096  # of a larger file, evenly spaced: a tensor of some MB that has changed is seen
 
@@ -36,16 +38,21 @@ def base_identity(base: str, revision: str | None) -> str:
     folder = pathlib.Path(base)
     if not folder.is_dir():
         return f"hub:{base}@{revision or 'main'}"
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _OF_A_MODEL]
+    return f"sha256:{_digest(tuple((path, (found := path.stat()).st_size, found.st_mtime_ns) for path in files))[:16]}"
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(files: tuple[tuple[pathlib.Path, int, int], ...]) -> str:
+    """SHA-256 of (path, bytes, time of change) of each; the time is for the cache alone."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".jinja", ".txt", ".model", ".bin"}:
-            size = path.stat().st_size
-            digest.update(f"{path.name}\n{size}\n".encode())
-            with path.open("rb") as file:
-                if size <= _WHOLE_BELOW_BYTES:
-                    digest.update(file.read())
-                else:
-                    for number in range(_SAMPLES):
-                        file.seek(number * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-                        digest.update(file.read(_SAMPLE_BYTES))
-    return f"sha256:{digest.hexdigest()[:16]}"
+    for path, size, _changed in files:
+        digest.update(f"{path.name}\n{size}\n".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE_BELOW_BYTES:
+                digest.update(file.read())
+            else:
+                for number in range(_SAMPLES):
+                    file.seek(number * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                    digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -204,8 +204,9 @@ def _kept(arms: Arms, clips: list[dict[str, Any]], rationales: Step, context: St
     written = context.inputs[rationales.name]
     texts = rationalize.kept_among(written, {clip["id"] for clip in clips}, arms.task, arms.config.rationalize)
     if not texts:
-        where = storage.join(written, REJECTS_TABLE)
-        raise DataError(f"no rationale was accepted, so stage 1 has nothing to learn; the reasons are in {where}")
+        raise DataError(
+            f"no rationale was accepted, so stage 1 has nothing to learn; see why with `rbft audit {written}`"
+        )
     return texts
 
 

@@ -12,7 +12,8 @@ from rbft_ray.core.prompts import ANSWER_PREFIX
 from rbft_ray.core.rationale_checks import Verdict
 from rbft_ray.core.schema import CANDIDATES, CANDIDATES_TABLE
 from rbft_ray.io import storage
-from rbft_ray.pipeline.runner import DONE_FILE, RUN_FILE, STEPS_DIR
+from rbft_ray.pipeline.run_files import begun_run
+from rbft_ray.pipeline.runner import DONE_FILE
 from rbft_ray.pipeline.settings import parse_config
 
 WRITERS = ("gpt", "assistant", "model")  # of a LLaVA conversation's answers
@@ -49,7 +50,8 @@ def read_rationales(uri: str) -> list[Rationale]:
     if uri.endswith(".parquet"):
         found = list(_candidates([uri]))
     elif storage.size_bytes(uri) is None:
-        found = list(_candidates(_candidate_files(step_of(uri) or uri)))
+        step = step_of(uri)
+        found = list(_candidates(_candidate_files(step or uri, step is not None)))
     else:
         found = _read_text(uri)
     if not found:
@@ -58,28 +60,30 @@ def read_rationales(uri: str) -> list[Rationale]:
 
 
 def step_of(uri: str) -> str | None:
-    """The directory of the finished rationalize step that a run, step, candidates or one file of them belong to, else None."""
+    """The directory of the rationalize step that a run, step, candidates or one file of them belong to, else None."""
     uri = uri.rstrip("/")
-    run_file = storage.join(uri, RUN_FILE)
-    if storage.exists(run_file):
-        name = posixpath.basename(storage.read_json(run_file)["steps"]["rationalize"])
-        return storage.join(posixpath.dirname(uri), STEPS_DIR, name)
+    if run := begun_run(uri):
+        return run.steps.get("rationalize")
     places = [uri, posixpath.dirname(uri), posixpath.dirname(posixpath.dirname(uri))]
     return next((place for place in places if storage.exists(storage.join(place, DONE_FILE))), None)
 
 
 def config_of(uri: str) -> RunConfig | None:
-    """The configuration of a finished run; None of anything else."""
-    run_file = storage.join(uri.rstrip("/"), RUN_FILE)
-    return parse_config(storage.read_json(run_file)["config"]) if storage.exists(run_file) else None
+    """The configuration of a run that was begun; None of anything else."""
+    run = begun_run(uri)
+    return parse_config(run.config) if run else None
 
 
-def _candidate_files(uri: str) -> list[str]:
+def _candidate_files(uri: str, of_run: bool) -> list[str]:
     below = storage.join(uri, CANDIDATES_TABLE)
     for place in (below, uri):
         files = [name for name in storage.list_files(place) if name.endswith(".parquet")]
         if files:
             return [storage.join(place, name) for name in files]
+    if of_run or storage.exists(uri):
+        raise DataError(
+            f"{uri}: has no {CANDIDATES_TABLE}/*.parquet: not a rationalize step, or not one that has ended"
+        )
     raise DataError(f"{uri}: no such file, and no directory with {CANDIDATES_TABLE}/*.parquet of a rationalize step")
 
 

@@ -1,7 +1,6 @@
 """`rbft compare`: two arms, or two runs, on the test clips that both have scored."""
 
 import json
-import posixpath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from rbft_ray.core.errors import DataError
 from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
 from rbft_ray.io import storage
 from rbft_ray.pipeline.reporting.words import number, score_title, signed, span
-from rbft_ray.pipeline.runner import RUN_FILE, STEPS_DIR
+from rbft_ray.pipeline.run_files import finished_run
 from rbft_ray.runtime.progress import console
 
 COLUMNS = ["id", "label", "split", "group", "predicted"]
@@ -39,15 +38,11 @@ def predictions_uri(source: str) -> str:
     run_dir, _, arm = source.rpartition(":")
     if not run_dir or not arm or "/" in arm:
         raise DataError(f"{source}: name a predictions.parquet, or an arm of a run as runs/NAME:ARM (runs/demo:rb_ft)")
-    uri = storage.join(run_dir, RUN_FILE)
-    if not storage.exists(uri):
-        raise DataError(f"{run_dir}: not a finished run (no run.json); run `rbft run` first")
-    steps = storage.read_json(uri)["steps"]
+    steps = finished_run(run_dir).steps
     if STEP_PREFIX + arm not in steps:
         arms = [name.removeprefix(STEP_PREFIX) for name in steps if name.startswith(STEP_PREFIX)]
         raise DataError(f"{source}: the run has no arm {arm!r}; it has {', '.join(arms)}")
-    name = posixpath.basename(steps[STEP_PREFIX + arm].rstrip("/"))  # the runs' directory may have moved since
-    return storage.join(posixpath.dirname(run_dir.rstrip("/")) or ".", STEPS_DIR, name, PREDICTIONS_FILE)
+    return storage.join(steps[STEP_PREFIX + arm], PREDICTIONS_FILE)
 
 
 def read_predictions(uri: str) -> SplitPredictions:

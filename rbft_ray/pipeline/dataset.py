@@ -18,7 +18,7 @@ from rbft_ray.io.manifests import STAGE, read_manifest
 class Dataset(NamedTuple):
     """rows: with label and split; rejects: rows that cannot be used, before any video is opened.
 
-    sizes: of `with_sizes`: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
+    sizes: of `read_dataset`: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
     """
 
     rows: list[Row]
@@ -76,9 +76,14 @@ def absolute_data(data: DataConfig) -> DataConfig:
     return data.model_copy(update={"manifest": manifest, "video_root": root})
 
 
-def with_sizes(dataset: Dataset) -> Dataset:
-    """`dataset` with the sizes of its videos, one question to their file system for each."""
-    return dataset._replace(sizes={row["id"]: _size_bytes(row["video"]) for row in dataset.rows})
+def read_dataset(config: RunConfig) -> Dataset:
+    """The data set of `config.data.manifest`, with the sizes of its videos: one question to their file system for each.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    found = load_dataset(config.data, data_seed(config))
+    return found._replace(sizes={row["id"]: _size_bytes(row["video"]) for row in found.rows})
 
 
 def _size_bytes(uri: str) -> int | None:
@@ -89,7 +94,7 @@ def _size_bytes(uri: str) -> int | None:
 
 
 def data_identity(dataset: Dataset) -> str:
-    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos (`with_sizes`).
+    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos (`read_dataset`).
 
     Not of where they lie.
     """

@@ -13,7 +13,7 @@ from rbft_ray.core.card import CARD_FILE
 from rbft_ray.core.errors import ConfigError, DataError, RbftError, ResourceError
 from rbft_ray.core.resources import missing
 from rbft_ray.io import storage
-from rbft_ray.pipeline.runner import RUN_FILE
+from rbft_ray.pipeline.run_files import RUN_FILE, finished_run
 from rbft_ray.pipeline.settings import parse_config, with_overrides
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import cluster_address, ray_session, replica_needs
@@ -42,13 +42,13 @@ def find_model(run_dir: str) -> Found:
     place = run_dir if storage.scheme(run_dir) else str(pathlib.Path(run_dir).expanduser().resolve())
     if storage.exists(storage.join(place, CARD_FILE)):
         return Found(place, None, {})
-    if storage.exists(storage.join(place, RUN_FILE)):
-        run = storage.read_json(storage.join(place, RUN_FILE))
-        model_dir = storage.join(run["steps"]["train_rb_ft"], MODEL_DIR)
-        return Found(model_dir, storage.join(run["steps"]["evaluate_rb_ft"], CALIBRATION_FILE), run["config"])
-    raise DataError(
-        f"{place}: neither a finished run (no run.json) nor a classifier (no {CARD_FILE}); run `rbft run` first"
-    )
+    if not storage.exists(storage.join(place, RUN_FILE)):
+        raise DataError(
+            f"{place}: neither a finished run (no {RUN_FILE}) nor a classifier (no {CARD_FILE}); run `rbft run` first"
+        )
+    run = finished_run(place)
+    model_dir = storage.join(run.steps["train_rb_ft"], MODEL_DIR)
+    return Found(model_dir, storage.join(run.steps["evaluate_rb_ft"], CALIBRATION_FILE), run.config)
 
 
 def serve_run(run_dir: str, overrides: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`rbft experiment`: the arms of a protocol over worlds (or one own data set), label budgets and seeds, as one resumable job.
+"""`rbft experiment`: the arms of a protocol over own videos (or worlds of the demo), label budgets and seeds, as one resumable job.
 
 Under the storage root: steps/ as of any run (shared by all runs that need the same step), and
     experiments/NAME-SHA/runs.jsonl    a line per finished run, with its answers to the test clips
@@ -7,7 +7,7 @@ Under the storage root: steps/ as of any run (shared by all runs that need the s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -17,13 +17,15 @@ from rbft_ray.core.bootstrap import group_indices
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import DataError
 from rbft_ray.core.experiment import Answer, Protocol, RunScore, compare_arms, protocol_sha
-from rbft_ray.core.labels import label_counts
-from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE
+from rbft_ray.core.labels import Row, label_counts
+from rbft_ray.core.schema import PREDICTIONS, PREDICTIONS_FILE, SPLITS
 from rbft_ray.io import storage
 from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.pipeline.checks import check_base, check_machine
-from rbft_ray.pipeline.experiment_runs import Run, append_run, check_same_steps, read_runs
+from rbft_ray.pipeline.data_summary import print_data
+from rbft_ray.pipeline.dataset import Dataset, read_dataset
+from rbft_ray.pipeline.experiment_runs import RUNS_FILE, Run, append_run, check_same_steps, read_runs
 from rbft_ray.pipeline.job import storage_root
 from rbft_ray.pipeline.protocol import ARMS, read_protocol, run_config, section_of
 from rbft_ray.pipeline.recipes import Plan, sources
@@ -49,16 +51,19 @@ def runs_of(protocol: Protocol) -> Iterator[Run]:
                     yield Run(world, budget, seed, arm)
 
 
-def run_plan(config: RunConfig, name: str) -> Plan:
-    """The steps of one arm, up to its evaluation. The whole pool gets its rationales once, for all seeds and budgets."""
-    arm, found = ARMS[name], sources(config)
+def run_plan(config: RunConfig, name: str, dataset: Dataset | None = None) -> Plan:
+    """The steps of one arm, up to its evaluation. The whole pool gets its rationales once, for all seeds and budgets.
+
+    dataset: of `config.data.manifest`, where it has been read before.
+    """
+    arm, found = ARMS[name], sources(config, dataset)
     arms, model = found.arms, None
     steps = [*found.data, found.clips]
     if arm.trained and arms.features:
         steps.append(arms.features)
     if arm.stage1 is not None:
         pool = config.model_copy(update={"seed": 0, "data": config.data.model_copy(update={"train_per_class": None})})
-        rationales = sources(pool).rationales
+        rationales = sources(pool, found.dataset).rationales
         start = arms.train("train_stage1", config.train.stage1, rationales=rationales, answers=arm.stage1)
         steps += [rationales, start]
     else:
@@ -67,47 +72,47 @@ def run_plan(config: RunConfig, name: str) -> Plan:
         model = arms.train("train_labels", config.train.stage2, start=start)
         steps.append(model)
     scored = arms.evaluate("reasoned" if config.evaluate.reason_then_label else "arm", model)
-    return Plan(config, (*steps, scored), arms.task, arms.base, arms.identity)
+    return Plan(config, (*steps, scored), arms.task, arms.base, arms.identity, found.dataset)
 
 
-def before_training(plans: Iterable[Plan]) -> list[Step]:
-    """The steps of the plans up to their rationales, each once: done first, so that one worker group does what follows."""
-    found = {}
-    for plan in plans:
-        rationales = [step for step in plan.steps if step.name == rationalize.STAGE]
-        clips = [step for step in plan.steps if step.name == MANIFEST_STAGE]
-        found.update({step.id: step for last in clips for step in (*last.inputs, last)})
-        found.update({step.id: step for step in rationales})
-    return list(found.values())
+def clip_steps(plans: Iterable[Plan]) -> list[Step]:
+    """The steps that make the clips of the plans, each once."""
+    clips = [plan.step(MANIFEST_STAGE) for plan in plans]
+    return list({step.id: step for last in clips for step in (*last.inputs, last)}.values())
 
 
-def check_classes(plans: Iterable[Plan], root: str) -> None:
+def rationale_steps(plans: Iterable[Plan]) -> list[Step]:
+    """Those that write their rationales, each once: done before any training, so that one worker group does what follows."""
+    return list({step.id: step for plan in plans for step in plan.steps if step.name == rationalize.STAGE}.values())
+
+
+def check_classes(plans: Iterable[Plan], clips_of: Callable[[Plan], Iterable[Row]]) -> None:
     """Whether every class has the training clips that the budgets ask for, and a test clip.
+
+    Args:
+        clips_of: the clips of a plan, or the rows of its manifest.
 
     Raises:
         DataError: it has fewer; names the label.
     """
-    there: dict[str, dict[str, Counter[str]]] = {}
+    there: dict[str, Counter[tuple[str, str]]] = {}
     for plan in plans:
-        clips = step_dir(root, plan.step(MANIFEST_STAGE))
-        if clips not in there:
-            there[clips] = {
-                split: Counter(clip["label"] for clip in list_clips(clips, [split])) for split in ("train", "test")
-            }
+        data = plan.step(MANIFEST_STAGE).id
+        if data not in there:
+            there[data] = Counter((clip["label"], clip["split"]) for clip in clips_of(plan))
         each = plan.config.data.train_per_class
         for label, wanted in label_counts(each, plan.task.labels).items() if each is not None else ():
-            if wanted > there[clips]["train"][label]:
-                found = there[clips]["train"][label]
+            if wanted > (found := there[data][label, "train"]):
                 raise DataError(f"budgets: {wanted} training clips of {label!r} are asked for, there are {found}")
         for label in plan.task.labels:
-            if not there[clips]["test"][label]:
+            if not there[data][label, "test"]:
                 raise DataError(
                     f"data.manifest: {label!r} has no test clip, so it has no F1; add one, or leave the class out (data.labels)"
                 )
 
 
 def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
-    """Does what is left of the experiment, prints its table and returns its results.
+    """Does what is left of the experiment, prints its tables and where they lie, and returns its results.
 
     Args:
         overrides: as of `read_protocol`, and so under its hash, but for those of `PLACE`.
@@ -117,27 +122,33 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     """
     place = [text for text in overrides if section_of(text) in PLACE]
     protocol = read_protocol(source, [text for text in overrides if text not in place])
-    todo = list(runs_of(protocol))
-    config = run_config(protocol, todo[0], place)
+    runs = list(runs_of(protocol))
+    config = run_config(protocol, runs[0], place)
     root = storage_root(config)
     folder = storage.join(root, "experiments", f"{protocol.name}-{protocol_sha(protocol)[:12]}")
     done = read_runs(folder)
     check_machine(root)
-    check_base(run_plan(config, todo[0].arm))
-    check_same_steps(folder, {run: _directories(run_plan(run_config(protocol, run, place), run.arm)) for run in done})
-    todo = [run for run in todo if run not in done]
-    total = len(done) + len(todo)
-    console.print(f"{protocol.name}: {len(done)} of {total} runs are done")
+    dataset = None if config.data.manifest is None else read_dataset(config)
+    plans = {run: run_plan(run_config(protocol, run, place), run.arm, dataset) for run in runs}
+    check_base(plans[runs[0]])
+    check_same_steps(folder, {run: _directories(plans[run]) for run in done})
+    if dataset is not None:
+        print_data(dataset)
+        check_classes(plans.values(), lambda _plan: dataset.rows)
+    console.print(f"{protocol.name}: {len(done)} of {len(runs)} runs are done; results go to {folder}")
+    todo = [run for run in runs if run not in done]
     with ray_session(config.ray) as cluster, kept_groups():
         for world, of_world in groupby(todo, key=lambda run: run.world):
-            plans = [(run, run_plan(run_config(protocol, run, place), run.arm)) for run in of_world]
-            check_resources([step for _, plan in plans for step in plan.steps], cluster)
-            console.print(f"world {world}: clips and rationales")
-            run_steps(root, before_training(plan for _, plan in plans), cluster)
-            check_classes([plan for _, plan in plans], root)
-            for run, plan in plans:
-                of = f"world {world}, {budget_words(run.budget)} per class, seed {run.seed}, {run.arm}"
-                console.print(f"run {len(done) + 1} of {total}: {of}")
+            own = {run: plans[run] for run in of_world}
+            check_resources([step for plan in own.values() for step in plan.steps], cluster)
+            where = "" if dataset else f"world {world}, "
+            console.print(f"{where or 'all runs, '}clips and rationales")
+            run_steps(root, clip_steps(own.values()), cluster)
+            check_classes(own.values(), lambda plan: list_clips(step_dir(root, plan.step(MANIFEST_STAGE)), SPLITS))
+            run_steps(root, rationale_steps(own.values()), cluster)
+            for run, plan in own.items():
+                of = f"{where}{budget_words(run.budget)} per class, seed {run.seed}, {run.arm}"
+                console.print(f"run {len(done) + 1} of {len(runs)}: {of}")
                 run_steps(root, plan.steps, cluster)
                 done[run] = _scores(run, plan, root)
                 append_run(folder, run, done[run], _directories(plan))
@@ -146,6 +157,7 @@ def run_experiment(source: str, overrides: list[str]) -> dict[str, Any]:
     storage.write_json(storage.join(folder, RESULTS_FILE), results)
     storage.write_bytes(storage.join(folder, CURVES_FILE), learning_curves(results).encode())
     print_results(results)
+    console.print(f"{RESULTS_FILE}, {CURVES_FILE} and {RUNS_FILE}: {folder}")
     return results
 
 

@@ -16,7 +16,8 @@ from rbft_ray.model.trackers import check_trackers
 from rbft_ray.pipeline.checks import check_base, check_machine, length_warnings, precision_warnings
 from rbft_ray.pipeline.data_summary import print_data
 from rbft_ray.pipeline.recipes import Plan, plan
-from rbft_ray.pipeline.runner import RUN_FILE, check_resources, run_steps, status, step_dir, unfinished
+from rbft_ray.pipeline.run_files import PLAN_FILE, RUN_FILE, command_line, run_facts
+from rbft_ray.pipeline.runner import check_resources, run_steps, status, step_dir, unfinished
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
@@ -65,6 +66,9 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
         check_resources(todo, cluster)
         if dry_run:
             return
+        if storage.exists(storage.join(run_dir, RUN_FILE)):
+            console.print(f"the report in {run_dir} is of other settings; this run replaces it when it is done")
+        storage.write_json(storage.join(run_dir, PLAN_FILE), run_facts(planned.steps, config, root, command_line()))
         markers = run_steps(root, planned.steps, cluster)
     from rbft_ray.pipeline.report import print_summary, write_report
 
@@ -112,7 +116,7 @@ def _keep_traceback() -> str:
     return f"; the whole traceback is in {log}"
 
 
-def guarded(command: Callable[[], None]) -> int:
+def guarded(command: Callable[[], object]) -> int:
     """Runs a command and returns its exit code. What went wrong is one line; an unforeseen traceback goes to a file."""
     try:
         command()

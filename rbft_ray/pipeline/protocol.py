@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+import pydantic
+
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
 from rbft_ray.core.experiment import Protocol, turned
 from rbft_ray.pipeline.experiment_runs import Run
-from rbft_ray.pipeline.settings import parse_config, read_yaml, with_overrides
+from rbft_ray.pipeline.settings import described, parse_config, read_yaml, with_overrides
 
 OWN_SETTINGS = (  # what `run_config` sets: by worlds, seeds, budgets, arms and answer
     "name",
@@ -58,11 +60,15 @@ def read_protocol(source: str, overrides: Sequence[str] = ()) -> Protocol:
         StorageError: the file cannot be read.
     """
     own = [text if section_of(text) in Protocol.model_fields else f"config.{text}" for text in overrides]
-    values = with_overrides(read_yaml(source), own)
+    values = with_overrides(read_yaml(source, {}), own)
+    misplaced = [key for key in values if key in RunConfig.model_fields and key not in Protocol.model_fields]
+    if misplaced:
+        raise ConfigError(f"{source}: {misplaced[0]}: is of the runs' configuration; put it under `config:`")
     try:
-        protocol = Protocol.model_validate_json(json.dumps(values))
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        protocol = Protocol.model_validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        keys = ", ".join(Protocol.model_fields)
+        raise ConfigError(f"{source}: {described(error)}. A protocol has the keys {keys}") from None
     unknown = sorted(set(protocol.arms) - set(ARMS))
     if unknown:
         raise ConfigError(f"{source}: arms: {unknown[0]} is unknown; known: {', '.join(ARMS)}")

@@ -29,7 +29,7 @@ from rbft_ray.io.clips import list_clips
 from rbft_ray.io.manifests import STAGE as MANIFEST_STAGE
 from rbft_ray.model.base import base_identity, resolve_base
 from rbft_ray.pipeline.arms import Arms, budget, training_clips
-from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task, with_sizes
+from rbft_ray.pipeline.dataset import Dataset, data_identity, data_seed, load_dataset, make_task, read_dataset
 from rbft_ray.pipeline.needs import ingest_needs, rationale_needs
 from rbft_ray.pipeline.reporting.words import rationale_warnings
 from rbft_ray.pipeline.step import Step, StepContext
@@ -88,8 +88,11 @@ def plan(config: RunConfig) -> Plan:
     return Plan(config, steps, arms.task, arms.base, arms.identity, found.dataset)
 
 
-def sources(config: RunConfig) -> Sources:
+def sources(config: RunConfig, dataset: Dataset | None = None) -> Sources:
     """The steps that come before any training, and what makes the arms' steps.
+
+    Args:
+        dataset: of `config.data.manifest`, where it has been read before.
 
     Raises:
         ConfigError, DataError: the configuration or the data cannot be used.
@@ -97,12 +100,11 @@ def sources(config: RunConfig) -> Sources:
     base = resolve_base(config.model.base, str(demo.BASE_DIR))
     identity = base_identity(base, config.model.revision)
     data: tuple[Step, ...]
-    dataset: Dataset | None = None
     if config.data.manifest is None:
         task, data = _demo_task(config), (_render_step(config),)
         clips = _ingest_step(config, None, task, data, {})
     else:
-        dataset = with_sizes(load_dataset(config.data, data_seed(config)))
+        dataset = dataset or read_dataset(config)
         task, data = make_task(config, dataset.labels), ()
         clips = _ingest_step(config, dataset, task, data, {"data": data_identity(dataset)})
     _check_target_prior(config, task)
@@ -247,7 +249,7 @@ def _rationalize_step(config: RunConfig, task: Task, clips: Step, base: str, ide
         )
         by_class = rationalize.counts_by_class(context.out, task.labels)
         reasons = rationalize.main_reasons(context.out)
-        for line in rationale_warnings(by_class, reasons, rationalize.judges(context.out)):
+        for line in rationale_warnings(by_class, reasons, rationalize.judges(context.out), context.out):
             console.print(f"[yellow]![/yellow] {escape(line)}")
         return counts
 

@@ -4,12 +4,9 @@ out:  report.html   one page without any other file: what came out, how sure it 
       report.md     the tables of it, for a pull request
       metrics.json  every number: metrics.json of each arm, and RB-FT against direct SFT
       summary.json  the few numbers that scripts want
-      run.json      configuration, command and the directories of the steps
+      run.json      of `run_files`
 """
 
-import pathlib
-import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +17,8 @@ from rbft_ray.core.data_checks import data_warnings
 from rbft_ray.io import storage
 from rbft_ray.pipeline.recipes import ARMS, Plan
 from rbft_ray.pipeline.reporting import classes, clips, facts, figures, words
-from rbft_ray.pipeline.runner import RUN_FILE, package_versions, step_dir
+from rbft_ray.pipeline.run_files import RUN_FILE, command_line, run_facts
+from rbft_ray.pipeline.runner import package_versions, step_dir
 from rbft_ray.pipeline.templates import environment
 from rbft_ray.runtime.progress import console
 from rbft_ray.stages import rationalize
@@ -55,7 +53,7 @@ def write_report(plan: Plan, root: str, run_dir: str, markers: Mapping[str, Mapp
     every_number = {"schema_version": METRICS_VERSION, "arms": metrics, "comparison": comparison}
     storage.write_json(storage.join(run_dir, "metrics.json"), every_number, indent=None)
     storage.write_json(storage.join(run_dir, "summary.json"), summary)
-    storage.write_json(storage.join(run_dir, RUN_FILE), _run_facts(plan, root, page["command"]))
+    storage.write_json(storage.join(run_dir, RUN_FILE), run_facts(plan.steps, plan.config, root, page["command"]))
     return summary
 
 
@@ -82,12 +80,6 @@ def print_summary(summary: Mapping[str, Any], report: str) -> None:
     console.print(f"report: {report}")
 
 
-def command_line() -> str:
-    """What was typed to start this process, quoted for a shell."""
-    by_script = pathlib.Path(sys.argv[0]).name == "rbft"  # the interpreter in front of it was not typed
-    return shlex.join(sys.argv if by_script else sys.orig_argv)
-
-
 def _summary(plan: Plan, metrics: Mapping[str, Any], markers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     tests = {arm: metrics[arm]["splits"]["test"] for arm in ARMS}
     return {
@@ -98,15 +90,6 @@ def _summary(plan: Plan, metrics: Mapping[str, Any], markers: Mapping[str, Mappi
         "intervals": {arm: {name: test["intervals"][name] for name in INTERVAL_SCORES} for arm, test in tests.items()},
         "test_clips": tests[ARMS[0]]["clips"],
         "labels": list(plan.task.labels),
-    }
-
-
-def _run_facts(plan: Plan, root: str, command: str) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "steps": {step.name: step_dir(root, step) for step in plan.steps},
-        "config": plan.config.model_dump(mode="json"),
-        "command": command,
     }
 
 
@@ -125,7 +108,7 @@ def _page(
     data = facts.split_counts(plan, root, rejected)
     written = step_dir(root, plan.step(rationalize.STAGE))
     rationales = rationalize.counts_by_class(written, labels)
-    told = words.rationale_warnings(rationales, rationalize.main_reasons(written), rationalize.judges(written))
+    told = words.rationale_warnings(rationales, rationalize.main_reasons(written), rationalize.judges(written), written)
     rows = classes.class_rows(labels, data["train"], tests, comparison)
     return {
         "summary": summary,

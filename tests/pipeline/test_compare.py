@@ -83,6 +83,17 @@ def test_an_arm_of_a_run_is_its_step_s_file(tmp_path: Path) -> None:
     assert compare_files(f"{run}:rb_ft", uri)["accuracy"]["difference"] == 0
 
 
+def test_a_later_run_of_the_name_that_is_not_finished_is_pointed_out(tmp_path: Path, capsys) -> None:
+    run = make_run(tmp_path / "runs" / "demo", {"rb_ft": "steps/evaluate_rb_ft-1"})
+    made = storage.read_json(f"{run}/run.json")
+    storage.write_json(f"{run}/plan.json", made)
+    predictions_uri(f"{run}:rb_ft")
+    assert "not finished" not in capsys.readouterr().out
+    storage.write_json(f"{run}/plan.json", {**made, "steps": {"evaluate_rb_ft": "steps/evaluate_rb_ft-2"}})
+    assert predictions_uri(f"{run}:rb_ft").endswith("evaluate_rb_ft-1/predictions.parquet")
+    assert "a later run of this name is not finished" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from rbft_ray.core.config import DataConfig
 from rbft_ray.io import storage
 from rbft_ray.pipeline.data_summary import missing_videos, print_data, refused
-from rbft_ray.pipeline.dataset import load_dataset, with_sizes
+from rbft_ray.pipeline.dataset import read_dataset
 from rbft_ray.pipeline.job import _report_is_current
 from rbft_ray.pipeline.recipes import plan
-from rbft_ray.pipeline.report import FILES, _run_facts
-from rbft_ray.pipeline.settings import load_config
+from rbft_ray.pipeline.report import FILES
+from rbft_ray.pipeline.run_files import run_facts
+from rbft_ray.pipeline.settings import load_config, parse_config
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_missing_videos_and_refused_rows_are_told_before_a_run(manifest, capsys):
-    dataset = with_sizes(load_dataset(DataConfig(manifest=str(manifest), video="{name}.mp4"), seed=0))
+    dataset = read_dataset(parse_config({"data": {"manifest": str(manifest), "video": "{name}.mp4"}}))
     (missing,) = missing_videos(dataset)
     assert missing.startswith(f"2 of {len(dataset.rows)} videos are not there, such as {manifest.parent}/")
     duplicate, blank = refused(dataset)
@@ -43,6 +43,7 @@ def test_a_report_is_out_of_date_where_any_setting_has_changed(manifest, tmp_pat
     run_dir.mkdir()
     for name in FILES:
         (run_dir / name).write_text("{}")
-    storage.write_json(str(run_dir / "run.json"), _run_facts(planned(), str(tmp_path), "rbft run"))
+    made = planned()
+    storage.write_json(str(run_dir / "run.json"), run_facts(made.steps, made.config, str(tmp_path), "rbft run"))
     assert _report_is_current(planned(), str(tmp_path), str(run_dir))
     assert not _report_is_current(planned("serve.port=9001"), str(tmp_path), str(run_dir))

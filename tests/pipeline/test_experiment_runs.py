@@ -16,7 +16,8 @@ from rbft_ray.pipeline.experiment import (
     CURVES_FILE,
     RESULTS_FILE,
     _scores,
-    before_training,
+    clip_steps,
+    rationale_steps,
     run_experiment,
     run_plan,
     runs_of,
@@ -81,9 +82,9 @@ def test_seeds_and_budgets_share_a_worlds_clips_and_nothing_that_is_learned(prot
 
 def test_clips_and_rationales_of_a_world_come_first_and_once(protocol):
     runs = [run for run in runs_of(protocol) if run.world == 0]
-    steps = before_training(run_plan(run_config(protocol, run), run.arm) for run in runs)
-    assert [step.name for step in steps] == ["render", "ingest", "rationalize"]
-    assert len({step.id for step in steps}) == len(steps)
+    plans = [run_plan(run_config(protocol, run), run.arm) for run in runs]
+    assert [step.name for step in clip_steps(plans)] == ["render", "ingest"]
+    assert [step.name for step in rationale_steps(plans)] == ["rationalize"]
 
 
 def test_no_arm_is_stopped_early_or_chosen_by_validation_labels(protocol):
@@ -98,7 +99,14 @@ def test_no_arm_is_stopped_early_or_chosen_by_validation_labels(protocol):
     [
         ("rb_ft_oracle]", "rb_ft_oracel]", "arms: rb_ft_oracel is unknown"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "seeds"),
-        ("hypotheses", "hypothesis", "hypothes"),
+        ("hypotheses", "hypothesis", r"hypothesis: unknown key.*A protocol has the keys name, worlds, seeds"),
+        ("budgets: [4, 8]", "budgets: [four]", r"budgets\.0"),
+        ("seeds: [0, 1]\n", "", r"seeds: Field required\. A protocol"),
+        (
+            "config:",
+            "data: {manifest: mine.csv}\nconfig:",
+            r"data: is of the runs' configuration; put it under `config:`",
+        ),
         ("config:", "config:\n  seed: 3", r"config\.seed: an experiment sets it itself"),
         ("config:", "config:\n  rationalize: {mode: blind}", r"config\.rationalize\.mode"),
         ("config:", "config:\n  data: {demo: {val_per_class: 3}}", r"config\.data\.demo"),

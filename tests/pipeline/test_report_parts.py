@@ -119,9 +119,10 @@ def test_classes_that_lost_most_of_their_rationales_are_named():
         "most": {"clips": 11, "blind": 5, "hinted": 0, "none": 6},
         "empty": {"clips": 0, "blind": 0, "hinted": 0, "none": 0},
     }
-    (line,) = words.few_rationales(counts, {"half": "no_answer", "most": "too_long"})
+    (line,) = words.few_rationales(counts, {"half": "no_answer", "most": "too_long"}, "runs/steps/rationalize-1")
     assert "'most': only 5 of 11" in line and "too long" in line and "rationalize.max_model_len" in line
-    (line,) = words.few_rationales(counts, {"most": "wrong_answer"})
+    assert "`rbft audit runs/steps/rationalize-1`" in line
+    (line,) = words.few_rationales(counts, {"most": "wrong_answer"}, "runs/steps/rationalize-1")
     assert "wrong answer" in line and "definition" in line
 
 

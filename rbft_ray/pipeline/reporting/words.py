@@ -165,10 +165,13 @@ def warnings(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def rationale_warnings(
-    counts: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str], judges: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[str, Mapping[str, int]],
+    reasons: Mapping[str, str],
+    judges: Mapping[str, Mapping[str, Any]],
+    step_dir: str,
 ) -> list[str]:
     """What the user must know of the rationales, on the terminal and in the report: `unfit_judge` and `few_rationales`."""
-    return [*unfit_judge(judges), *few_rationales(counts, reasons)]
+    return [*unfit_judge(judges), *few_rationales(counts, reasons, step_dir)]
 
 
 def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -186,15 +189,15 @@ def unfit_judge(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{why} One sentence of definition for each class, or a larger base, makes it a better judge."]
 
 
-def few_rationales(counts: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str]) -> list[str]:
+def few_rationales(counts: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str], step_dir: str) -> list[str]:
     """A sentence for each class that lost more than half of its training clips to the gate.
 
     Args:
-        counts: of `stages.rationalize.counts_by_class`; reasons: of `main_reasons`.
+        counts: of `stages.rationalize.counts_by_class`; reasons: of `main_reasons`; step_dir: of the rationalize step.
     """
     return [
         f"Class {label!r}: only {own['clips'] - own['none']} of {own['clips']} training clips have an accepted rationale. "
-        f"Most of the others: {reasons[label].replace('_', ' ')}; `rbft audit` shows each. "
+        f"Most of the others: {reasons[label].replace('_', ' ')}; `rbft audit {step_dir}` shows each. "
         f"To do: {MEND.get(Reason(reasons[label]), MEND_THE_TASK)}."
         for label, own in counts.items()
         if 2 * own["none"] > own["clips"]
