@@ -74,11 +74,13 @@ def estimate(
 
 @app.command()
 def experiment(
-    protocol: Annotated[str, typer.Argument(help="YAML file: worlds, seeds, budgets, arms, comparisons, config")],
+    protocol: Annotated[
+        str, typer.Argument(help="YAML file: budgets, seeds, arms, comparisons, and the configuration of the runs")
+    ],
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the results as JSON, too")] = False,
 ) -> None:
-    """Run what is left of an experiment on rendered worlds, and compare its arms."""
+    """Does RB-FT help on your videos? Run what is left of an experiment on them, or on worlds of the demo; compare its arms."""
     from rbft_ray.pipeline.experiment import run_experiment
 
     results = run_experiment(protocol, overrides or [])
@@ -150,7 +152,7 @@ def audit(
 def config_show(
     config: Annotated[str | None, typer.Argument(help="YAML file, or 'demo'")] = None, overrides: Overrides = None
 ) -> None:
-    """Print every key with its value: the defaults, or those of a file."""
+    """Print every key with its meaning and value: the defaults, or those of a file."""
     from rbft_ray.pipeline.settings import dump_config, load_config
 
     print(dump_config(load_config(config, overrides or [])), end="")
@@ -184,16 +186,20 @@ def demo_render(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Write a domain of the video world as an ordinary data set: manifest.csv and mp4 files."""
+    from rbft_ray.core.errors import StorageError
     from rbft_ray.demo.world import write_world
 
-    write_world(
-        out,
-        domain_seed=domain_seed,
-        train_per_class=(train_per_class,) * 4,
-        val_per_class=val_per_class,
-        test_per_class=test_per_class,
-        seed=seed,
-    )
+    try:
+        write_world(
+            out,
+            domain_seed=domain_seed,
+            train_per_class=(train_per_class,) * 4,
+            val_per_class=val_per_class,
+            test_per_class=test_per_class,
+            seed=seed,
+        )
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written: {error}") from None
     print(f"wrote {out / 'manifest.csv'}")
 
 
@@ -213,7 +219,7 @@ def demo_check_base(
 def main() -> None:
     """The console script."""
     from rbft_ray.core.errors import ConfigError
-    from rbft_ray.pipeline.job import guarded
+    from rbft_ray.pipeline.job import STOPPED, guarded
 
     code = 0
 
@@ -222,7 +228,12 @@ def main() -> None:
         try:
             code = app(standalone_mode=False) or 0
         except TyperException as error:
+            if not str(error):  # no command was named; the help has been printed
+                code = ConfigError.exit_code
+                return
             raise ConfigError(f"{error} (see --help)") from None
+        if code == STOPPED:  # Typer has caught Ctrl-C
+            raise KeyboardInterrupt
 
     sys.exit(guarded(command) or code)
 

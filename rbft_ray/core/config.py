@@ -35,8 +35,8 @@ class DemoWorldConfig(Section):
 
     domain_seed: int = Field(100, ge=0, description="which domain: rule set and appearance")
     train_per_class: tuple[int, ...] = Field((44, 28, 18, 10), description="training clips of each of the 4 classes")
-    val_per_class: int = Field(8, ge=1)
-    test_per_class: int = Field(40, ge=1)
+    val_per_class: int = Field(8, ge=1, description="validation clips of each class")
+    test_per_class: int = Field(40, ge=1, description="test clips of each class")
 
 
 class DataConfig(Section):
@@ -72,7 +72,7 @@ class DataConfig(Section):
 
 
 class TaskConfig(Section):
-    role: str = "You are an expert in video classification."
+    role: str = Field("You are an expert in video classification.", description="the first sentence of every prompt")
     guidance: str = Field("", description="what to pay attention to, in a sentence or two; part of every prompt")
     definitions: dict[str, str] = Field({}, description="label: its definition, one sentence")
     cues: dict[str, tuple[str, ...]] = Field(
@@ -88,7 +88,7 @@ class RationalizeConfig(Section):
         "then with the label as a hint where the blind answer was wrong",
     )
     candidates: int = Field(1, ge=1, description="rationales per clip and pass")
-    temperature: float = Field(0.7, ge=0)
+    temperature: float = Field(0.7, ge=0, description="of the first pass; 0: the most likely text")
     support_check: bool = Field(
         True,
         description="reject rationales whose text alone, without conclusion and class names, does not speak for the "
@@ -97,7 +97,7 @@ class RationalizeConfig(Section):
     more_tries: int = Field(
         1, ge=0, description="further passes over the clips that have no accepted rationale; temperature at least 0.7"
     )
-    max_tokens: int = Field(160, ge=8)
+    max_tokens: int = Field(160, ge=8, description="of a rationale with its answer; a longer one is cut and rejected")
     replicas: int | None = Field(
         None, ge=1, json_schema_extra=NO_EFFECT, description="vLLM replicas at most; null: on all GPUs, 1 without GPUs"
     )
@@ -125,7 +125,7 @@ class EvaluateConfig(Section):
     replicas: int | None = Field(
         None, ge=1, json_schema_extra=NO_EFFECT, description="scoring replicas; null: one per GPU, 2 without GPUs"
     )
-    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT)
+    block_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per committed block")
     batch_clips: int = Field(16, ge=1, json_schema_extra=NO_EFFECT, description="clips per forward pass")
     engine: Literal["transformers", "vllm"] = Field("transformers", description="what computes the scores")
     length_correction: Literal["none", "per_token"] = Field(
@@ -147,10 +147,10 @@ class EvaluateConfig(Section):
 
 
 class ServeConfig(Section):
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    replicas: int = Field(1, ge=1)
-    max_upload_mib: int = Field(64, ge=1)
+    host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: all of the machine")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen at")
+    replicas: int = Field(1, ge=1, description="processes that hold the model; each takes a GPU where there are any")
+    max_upload_mib: int = Field(64, ge=1, description="a larger video is refused")
     max_rationale_tokens: int = Field(160, ge=8, description="the default is rationalize.max_tokens, where that is set")
 
 
@@ -174,7 +174,7 @@ class RayConfig(Section):
 class RunConfig(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the run's directory is runs/<name>")
     storage: str = Field("runs", description="directory or URI under which runs and steps are written")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of all that is drawn: splits, batches, rationales, weights of adapters")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()

@@ -27,12 +27,12 @@ Answer = Literal["label", "reasoned"]  # the bare label, or the answer after a r
 class Protocol(Section):
     """What is fixed before an experiment runs. Strict as every section: lists are read by `model_validate_json`."""
 
-    name: str
+    name: str = Field(description="of the experiment; the default is the file's name")
     worlds: tuple[int, ...] = Field((0,), min_length=1, description="of the demo; left out where data.manifest is set")
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1, description="each draws its training clips, and trains once")
     budgets: tuple[Budget, ...] = Field(min_length=1, description="training clips per class")
     pool_per_class: PositiveInt = Field(64, description="of a world: training clips per class that a seed draws from")
-    arms: tuple[str, ...] = Field(min_length=1)
+    arms: tuple[str, ...] = Field(min_length=1, description="what is trained; docs/experiments.md says what each is")
     comparisons: tuple[tuple[str, str] | tuple[str, str, Answer], ...] = Field(
         description="arm, baseline, and the answer that is compared where it is not `answer`"
     )

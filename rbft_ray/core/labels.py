@@ -31,8 +31,7 @@ def check_rows(
         label = label_map.get(row["label"], row["label"])
         split = known.get(row["split"].lower(), row["split"])
         if earlier := by_id.get(row["id"]):
-            detail = f"an earlier row has the same id{_other_label(earlier, label)}"
-            rejects.append(reject(row, stage, Reason.DUPLICATE_ID, detail))
+            rejects.append(_twice(row, stage, Reason.DUPLICATE_ID, "an earlier row has the same id", earlier, label))
         elif not label:
             rejects.append(reject(row, stage, Reason.NO_LABEL, "the row has no label"))
         elif labels is not None and label not in labels:
@@ -42,16 +41,19 @@ def check_rows(
             detail = f"{split!r} is none of {list(SPLITS)}; name it in data.split_names"
             rejects.append(reject(row, stage, Reason.UNKNOWN_SPLIT, detail))
         elif earlier := by_video.get(row["video"]):
-            detail = f"the row {earlier['id']!r} has the same video{_other_label(earlier, label)}; a clip has one row"
-            rejects.append(reject(row, stage, Reason.DUPLICATE_VIDEO, detail))
+            why = f"the row {earlier['id']!r} has the same video"
+            rejects.append(_twice(row, stage, Reason.DUPLICATE_VIDEO, why, earlier, label))
         else:
             kept.append({**row, "label": label, "split": split})
             by_id[row["id"]] = by_video[row["video"]] = kept[-1]
     return kept, rejects
 
 
-def _other_label(earlier: Mapping[str, str], label: str) -> str:
-    return "" if earlier["label"] == label else f", under the label {earlier['label']!r} and not {label!r}"
+def _twice(row: Mapping[str, str], stage: str, reason: Reason, why: str, earlier: Row, label: str) -> Row:
+    if earlier["label"] == label:
+        return reject(row, stage, reason, f"{why}; a clip has one row")
+    detail = f"{why}, under the label {earlier['label']!r} and not {label!r}; a clip has one label"
+    return reject(row, stage, Reason.OTHER_LABEL, detail)
 
 
 def label_set(rows: Iterable[Mapping[str, str]], configured: Sequence[str] | None) -> tuple[str, ...]:
@@ -134,7 +136,14 @@ def assign_splits(rows: Sequence[Row], *, validation_fraction: float, test_fract
             row["split"] = "validation" if row["id"] in validation else row["split"]
     for split in ("train", "test"):
         if out and not any(row["split"] == split for row in out):
-            raise DataError(f"no row is in the {split} split; the data name the splits {sorted(named)}")
+            if named == {""}:
+                raise DataError(
+                    f"no row is left for the {split} split: of {len(out)} rows none can be spared, as a label keeps one at least"
+                )
+            raise DataError(
+                f"no row is in the {split} split; the rows name the splits {sorted(named)}. Add {split} rows, or set "
+                "data.split: null to have splits cut from all rows"
+            )
     return out
 
 

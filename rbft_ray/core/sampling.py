@@ -28,7 +28,7 @@ class SamplingContract(BaseModel):
     multiple_px: int = Field(
         28, ge=1, description="height and width are multiples of this (patch size x spatial merge)"
     )
-    codec: Literal["jpeg", "png"] = "jpeg"
+    codec: Literal["jpeg", "png"] = Field("jpeg", description="of the stored frames; png is without loss")
     quality: int = Field(95, ge=1, le=100, description="of the stored JPEG frames")
 
     def model_post_init(self, _context: object) -> None:

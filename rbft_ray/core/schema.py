@@ -19,6 +19,7 @@ class Reason(StrEnum):
     UNKNOWN_SPLIT = "unknown_split"
     DUPLICATE_ID = "duplicate_id"
     DUPLICATE_VIDEO = "duplicate_video"
+    OTHER_LABEL = "other_label"  # the clip is there, under another label
     BAD_ROW = "bad_row"
     MISSING_FILE = "missing_file"
     UNREADABLE_FILE = "unreadable_file"
@@ -42,7 +43,9 @@ class Reason(StrEnum):
     WORKER_DIED = "worker_died"
 
 
-DUPLICATES = frozenset({Reason.DUPLICATE_ID, Reason.DUPLICATE_VIDEO})  # their clip is there, under another row
+DUPLICATES = frozenset(
+    {Reason.DUPLICATE_ID, Reason.DUPLICATE_VIDEO, Reason.OTHER_LABEL}
+)  # their clip is there, under another row
 
 
 def _schema(kind: str, fields: list[tuple[str, pa.DataType]], **metadata: str) -> pa.Schema:

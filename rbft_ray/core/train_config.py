@@ -8,9 +8,9 @@ from rbft_ray.core.section import BARE_OFF, NO_EFFECT, Section
 
 
 class LoraConfig(Section):
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    r: int = Field(16, ge=1, description="rank of the adapter")
+    alpha: int = Field(32, ge=1, description="the adapter is scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of the adapter's input")
     use_rslora: bool = Field(False, description="scale by alpha / sqrt(r) instead of alpha / r")
     use_dora: bool = Field(False, description="decompose weights into magnitude and direction")
     target_modules: str = Field(
@@ -25,7 +25,7 @@ LEARNING_RATES = {
 
 
 class StageRecipe(Section):
-    epochs: float = Field(3.0, gt=0)
+    epochs: float = Field(3.0, gt=0, description="passes over the training clips")
     global_batch: int = Field(8, ge=1, description="samples per optimizer step, over all workers")
     learning_rate: float | None = Field(
         None,
@@ -36,9 +36,11 @@ class StageRecipe(Section):
     learning_rate_vision: float | None = Field(
         None, gt=0, description="null: learning_rate; with that null too, the authors' 2e-6 for full fine-tuning"
     )
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.1, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    warmup_ratio: float = Field(
+        0.03, ge=0, lt=1, description="share of the steps in which rates rise; then cosine to 0"
+    )
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to it")
     class_balance: Literal["none", "sampling", "loss"] = Field(
         "none",
         description="of imbalanced classes: sampling: each class is drawn equally often; loss: a sample's loss is weighed "
@@ -66,7 +68,9 @@ class LabelRecipe(StageRecipe):
 
 
 class DeepSpeedConfig(Section):
-    zero_stage: Literal[0, 1, 2, 3] = 2
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        2, description="parted over workers: 1: optimizer states; 2: gradients, too; 3: weights, too"
+    )
     offload_optimizer: bool = Field(False, json_schema_extra=NO_EFFECT, description="to host memory; ZeRO 1 to 3")
     offload_parameters: bool = Field(False, json_schema_extra=NO_EFFECT, description="to host memory; ZeRO 3")
     file: str | None = Field(
@@ -77,7 +81,7 @@ class DeepSpeedConfig(Section):
 
 
 class TrainConfig(Section):
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full"] = Field("lora", description="adapters, or all weights of train.parts")
     parts: tuple[Literal["vision", "merger", "language"], ...] = Field(
         ("vision", "merger", "language"), min_length=1, description="of the model that are trained; others are frozen"
     )
@@ -103,8 +107,12 @@ class TrainConfig(Section):
         json_schema_extra=NO_EFFECT,
         description="tokens per worker and forward pass, padding included; a longer sample goes alone",
     )
-    gradient_checkpointing: bool = Field(False, json_schema_extra=NO_EFFECT)
-    checkpoint_every_steps: int = Field(20, ge=1, json_schema_extra=NO_EFFECT)
+    gradient_checkpointing: bool = Field(
+        False, json_schema_extra=NO_EFFECT, description="compute activations twice to keep fewer in memory"
+    )
+    checkpoint_every_steps: int = Field(
+        20, ge=1, json_schema_extra=NO_EFFECT, description="what a lost worker costs at most"
+    )
     max_failures: int = Field(2, ge=0, json_schema_extra=NO_EFFECT, description="restarts of the worker group")
     max_tokens: int = Field(2048, ge=128, description="a longer sample is rejected")
     trackers: tuple[str, ...] = Field(

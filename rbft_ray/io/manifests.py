@@ -70,10 +70,10 @@ def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
     wanted = {data.label, *_columns("data.video", data.video, columns), *_columns("data.id", data.id or "", columns)}
     lacking = sorted(wanted - set(columns))
     if lacking:
-        raise DataError(
-            f"{uri}: has no column {lacking[0]!r} (it has {columns}); "
-            "name the columns with data.video, data.label, data.id"
-        )
+        mend = "name the columns with data.video, data.label, data.id"
+        if len(columns) == 1 and (other := next((mark for mark in ";|\t," if mark in columns[0]), None)):
+            mend = f"its columns are separated by {other!r}: separate them by commas, or by tabs in a .tsv"
+        raise DataError(f"{uri}: has no column {lacking[0]!r} (it has {columns}); {mend}")
     for record in records:
         if isinstance(record.get(data.label), (list, dict)):
             raise DataError(

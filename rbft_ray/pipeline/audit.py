@@ -131,13 +131,14 @@ def print_audit(found: dict[str, Any]) -> None:
     console.print(escape(found["file"]))
     by = "" if "clips" in found else " by their text"
     table = Table(title=f"{found['accepted']} of {found['rationales']} rationales accepted{by}")
-    for column in ("class", "rationales", "accepted", "overlap", *found["reasons"]):
-        table.add_column(column, justify="left" if column == "class" else "right")
+    for column in ("class", "rationales", "accepted", "overlap", "rejected as"):
+        numbers = column in ("rationales", "accepted", "overlap")
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
     for label, own in found["classes"].items():
         overlap = own["diversity"]["overlap"]
-        table.add_row(escape(label), *_cells(own), "-" if overlap is None else f"{overlap:.2f}", *_reasons(own, found))
+        table.add_row(escape(label), *_cells(own), "-" if overlap is None else f"{overlap:.2f}", _reasons(own))
     table.add_section()
-    table.add_row("all", *_cells(found), "", *_reasons(found, found))
+    table.add_row("all", *_cells(found), "", _reasons(found))
     console.print(table)
     for reason, details in found["details"].items():
         detail, count = next(iter(details.items()))
@@ -151,5 +152,5 @@ def _cells(own: dict[str, Any]) -> list[str]:
     return [str(own["rationales"]), f"{own['accept_rate']:.0%}"]
 
 
-def _reasons(own: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return [str(own["reasons"].get(reason, 0)) for reason in found["reasons"]]
+def _reasons(own: dict[str, Any]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in own["reasons"].items())

@@ -1,7 +1,10 @@
 """What is looked at before anything long starts: the machine, the base, and settings that do not go together."""
 
+import os
+import pathlib
+
 from rbft_ray.core.config import RunConfig
-from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.errors import ConfigError, StorageError
 from rbft_ray.core.prompts import hinted_rationale_prompt, label_prompt
 from rbft_ray.core.resources import Cluster
 from rbft_ray.io import storage
@@ -18,6 +21,23 @@ def check_machine(root: str) -> None:
     storage.delete_file(probe)
     if not storage.scheme(root):
         require_quick(root)
+
+
+def check_place(root: str) -> None:
+    """Whether `root` can be written to, as far as that shows without writing: the nearest directory of it that is there.
+
+    Raises:
+        StorageError: not so, or its file system cannot be reached.
+    """
+    if storage.scheme(root):
+        storage.exists(root)
+        return
+    place = pathlib.Path(root)
+    there = next(above for above in (place, *place.parents) if above.exists())
+    if not there.is_dir():
+        raise StorageError(f"storage: {there} is a file, so that {root} cannot be made")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"storage: {there} cannot be written to; choose another place")
 
 
 def check_base(planned: Plan) -> None:

@@ -28,7 +28,12 @@ def print_data(dataset: Dataset) -> None:
     if more := dataset.labels[MOST_CLASSES:]:
         table.add_row(f"{len(more)} more", *(str(sum(counts[label, split] for label in more)) for split in SPLITS))
     console.print(table)
-    for line in (*missing_videos(dataset), *refused(dataset), *data_warnings(dataset.rows, dataset.labels)):
+    for line in (
+        *missing_videos(dataset),
+        *refused(dataset),
+        *unmapped(dataset),
+        *data_warnings(dataset.rows, dataset.labels),
+    ):
         console.print(f"[yellow]![/yellow] {escape(line)}", soft_wrap=True)
 
 
@@ -46,6 +51,14 @@ def _is_there(row: Row) -> bool:
         return storage.exists(row["video"])
     except (OSError, StorageError):
         return False
+
+
+def unmapped(dataset: Dataset) -> list[str]:
+    """A sentence where `data.label_map` renames labels that are not there."""
+    if not dataset.unmapped:
+        return []
+    names = ", ".join(map(repr, dataset.unmapped))
+    return [f"data.label_map: no row has the label {names}; the labels are {', '.join(map(repr, dataset.labels))}."]
 
 
 def refused(dataset: Dataset) -> list[str]:

@@ -11,6 +11,7 @@ from rbft_ray.core.errors import ConfigError, DataError, StorageError
 from rbft_ray.core.labels import Row, assign_splits, check_rows, label_set, limit_rows
 from rbft_ray.core.prompt_checks import check_task_words
 from rbft_ray.core.prompts import Task
+from rbft_ray.core.schema import Reason
 from rbft_ray.io import storage
 from rbft_ray.io.manifests import STAGE, read_manifest
 
@@ -18,12 +19,14 @@ from rbft_ray.io.manifests import STAGE, read_manifest
 class Dataset(NamedTuple):
     """rows: with label and split; rejects: rows that cannot be used, before any video is opened.
 
+    unmapped: names in `data.label_map` that no row has.
     sizes: of `read_dataset`: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
     """
 
     rows: list[Row]
     rejects: list[Row]
     labels: tuple[str, ...]
+    unmapped: tuple[str, ...] = ()
     sizes: Mapping[str, int | None] = MappingProxyType({})
 
 
@@ -47,10 +50,15 @@ def load_dataset(data: DataConfig, seed: int, labels: tuple[str, ...] | None = N
     if not rows:
         raise DataError(f"data.manifest: none of {len(found)} rows can be used; the first: {refused[0]['detail']}")
     ordered = label_set(rows, configured)
-    kept = sorted(
-        split_and_limited(rows, data, seed), key=lambda row: row["id"]
-    )  # as `data_identity`: in whatever order they came
-    return Dataset(kept, rejects + refused, ordered)
+    try:
+        parted = split_and_limited(rows, data, seed)
+    except DataError as error:
+        unknown = [row for row in refused if row["reason"] == Reason.UNKNOWN_SPLIT]
+        more = f"; {len(unknown)} rows are of no known split, the first: {unknown[0]['detail']}" if unknown else ""
+        raise DataError(f"data.split: {error}{more}") from None
+    kept = sorted(parted, key=lambda row: row["id"])  # as `data_identity`: in whatever order they came
+    unmapped = tuple(sorted(set(data.label_map) - {row["label"] for row in found}))
+    return Dataset(kept, rejects + refused, ordered, unmapped)
 
 
 def split_and_limited(rows: list[Row], data: DataConfig, seed: int) -> list[Row]:

@@ -13,7 +13,7 @@ from rbft_ray.core.errors import RbftError
 from rbft_ray.core.resources import Cluster, missing
 from rbft_ray.io import storage
 from rbft_ray.model.trackers import check_trackers
-from rbft_ray.pipeline.checks import check_base, check_machine, length_warnings, precision_warnings
+from rbft_ray.pipeline.checks import check_base, check_machine, check_place, length_warnings, precision_warnings
 from rbft_ray.pipeline.data_summary import print_data
 from rbft_ray.pipeline.recipes import Plan, plan
 from rbft_ray.pipeline.run_files import PLAN_FILE, RUN_FILE, command_line, run_facts
@@ -21,6 +21,7 @@ from rbft_ray.pipeline.runner import check_resources, run_steps, status, step_di
 from rbft_ray.runtime.progress import console
 from rbft_ray.runtime.session import ray_session
 
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
 ERROR_LOG = "rbft-error.log"
 IN_RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the entrypoint of a submitted job
 
@@ -51,17 +52,20 @@ def run_job(config: RunConfig, *, dry_run: bool = False) -> None:
         console.print(f"nothing to do: all {len(planned.steps)} steps of {config.name!r} are done")
         _print_existing_summary(run_dir)
         return
-    if not dry_run:
+    check_trackers(config.train.trackers)
+    here = pathlib.Path(planned.base).is_dir()
+    if dry_run:
+        check_place(root)
+    else:
         check_machine(root)
+    if here or not dry_run:  # a dry run downloads nothing
         check_base(planned)
-        check_trackers(config.train.trackers)
     if planned.dataset is not None:
         print_data(planned.dataset)
     with ray_session(config.ray) as cluster:
         if dry_run:
             _print_plan(planned, root, cluster)
-        here = not dry_run or pathlib.Path(planned.base).is_dir()  # a dry run downloads nothing
-        for line in [*precision_warnings(config, cluster), *(length_warnings(planned) if here else ())]:
+        for line in [*precision_warnings(config, cluster), *(length_warnings(planned) if here or not dry_run else ())]:
             console.print(f"[yellow]![/yellow] {line}")
         check_resources(todo, cluster)
         if dry_run:
@@ -96,11 +100,13 @@ def _print_plan(planned: Plan, root: str, cluster: Cluster) -> None:
     there = f"{cluster.total('CPU'):g} CPU, {cluster.total('GPU'):g} GPU"
     table = Table(title=f"{planned.config.name}: base {planned.base}, cluster has {there}")
     for column in ("step", "id", "state", "needs", "lacks"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in ("step", "id", "state"))
     for step in planned.steps:
         needs = step.needs(cluster)
         table.add_row(step.name, step.id, status(root, step), needs.describe(), missing(needs, cluster) or "-")
     console.print(table)
+    if not pathlib.Path(planned.base).is_dir():
+        console.print(f"not looked at: {planned.base}, which a dry run does not download")
     console.print(f"results go to {storage.join(root, planned.config.name)}")
 
 
@@ -125,7 +131,7 @@ def guarded(command: Callable[[], object]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        return STOPPED
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         print(f"error: {type(error).__name__}: {first[:300]}{_keep_traceback()}", file=sys.stderr)

@@ -3,8 +3,9 @@
 import json
 import pathlib
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pydantic
 import yaml
@@ -83,9 +84,23 @@ def _rationales_as_long_as_learned(values: dict[str, Any]) -> dict[str, Any]:
     return values | {name: {"max_rationale_tokens": limit} | one for name, one in own.items() if isinstance(one, dict)}
 
 
-def dump_config(config: RunConfig) -> str:
-    """Every value as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+def dump_config(config: pydantic.BaseModel, indent: str = "") -> str:
+    """Every value as YAML, what it means above it as a comment."""
+    dumped = config.model_dump(mode="json")
+    lines = []
+    for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
+        choices = (
+            f"one of {', '.join(map(str, get_args(info.annotation)))}" if get_origin(info.annotation) is Literal else ""
+        )
+        if comment := "; ".join(filter(None, (choices, info.description))):
+            lines += textwrap.wrap(comment, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+        if isinstance(value, pydantic.BaseModel):
+            lines += [f"{indent}{name}:", dump_config(value, indent + "  ").rstrip("\n")]
+        else:
+            text = yaml.safe_dump({name: dumped[name]}, sort_keys=False, allow_unicode=True, width=100)
+            lines.append(textwrap.indent(text, indent).rstrip("\n"))
+    return "\n".join(lines) + "\n"
 
 
 class _Loader(yaml.SafeLoader):

@@ -199,13 +199,18 @@ def run_blocks(
     if not todo:
         return total.check(stage)
     failure: str | None = None
+    begun = False
     with StageProgress(stage, len(rows), "clips", done=total.read) as bar:
         try:
             arguments = (stage, out, uuid4().hex, make_worker, in_flight)
             for receipt in _receipts(todo, arguments, needs, environment, no_progress_timeout_sec):
                 counts = Counts(receipt["read"], receipt["written"], receipt["rejected"])
                 total = total.plus(counts)
-                bar.advance(counts.read)
+                if begun:
+                    bar.advance(counts.read)
+                else:  # what came before is also the start of processes, and no measure of what is to come
+                    bar.resume_at(bar.done + counts.read)
+                    begun = True
         except ExecutionTimeoutError:
             failure = (
                 f"no block was finished or begun in {no_progress_timeout_sec:g} s. The start of the processes counts, with the "

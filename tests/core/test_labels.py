@@ -77,13 +77,13 @@ def test_every_row_ends_in_exactly_one_place(rows: list[Row]) -> None:
         (row("1", "emu"), Reason.UNKNOWN_LABEL, "data.label_map"),
         (row("1", "cat", "holdout"), Reason.UNKNOWN_SPLIT, "data.split_names"),
         (row("0", "cat"), Reason.DUPLICATE_ID, "same id"),
-        (row("0", "dog"), Reason.DUPLICATE_ID, "same id, under the label 'cat' and not 'dog'"),
+        (row("0", "dog"), Reason.OTHER_LABEL, "same id, under the label 'cat' and not 'dog'"),
         (
             row("1", "cat", "test", video="0.mp4"),
             Reason.DUPLICATE_VIDEO,
             "the row '0' has the same video; a clip has one row",
         ),
-        (row("1", "dog", video="0.mp4"), Reason.DUPLICATE_VIDEO, "same video, under the label 'cat' and not 'dog'"),
+        (row("1", "dog", video="0.mp4"), Reason.OTHER_LABEL, "same video, under the label 'cat' and not 'dog'"),
     ],
     ids=lambda value: value if isinstance(value, Reason) else "",
 )
@@ -212,9 +212,9 @@ def test_validation_is_cut_from_train_and_never_from_test(seed: int) -> None:
     ("rows", "message"),
     [
         ([row("1", split="train"), row("2")], "1 rows have no split .first id: 2"),
-        (clips({"cat": 9}, "train"), "no row is in the test split"),
+        (clips({"cat": 9}, "train"), "no row is in the test split.*data.split: null"),
         (clips({"cat": 9}, "test"), "no row is in the train split"),
-        ([row("1", "cat"), row("2", "dog")], "no row is in the test split"),
+        ([row("1", "cat"), row("2", "dog")], "no row is left for the test split"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused(rows: list[Row], message: str) -> None:

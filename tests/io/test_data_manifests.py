@@ -188,6 +188,8 @@ def test_a_row_without_a_video_is_a_reject_that_names_its_place(write) -> None:
         ("x.jsonl", b"{no json}\n", "cannot be read as JSONL"),
         ("x.csv", b"path,label\n\xff,cat\n", "cannot be read as CSV"),
         ("x.csv", b"path,label\na,b\na,b,c,d\n", "cannot be read as CSV"),
+        ("x.csv", b"path;label\na.mp4;cat\n", "separated by ';': separate them by commas"),
+        ("x.tsv", b"path,label\na.mp4,cat\n", "separated by ','.*tabs in a .tsv"),
         ("x.parquet", b"no parquet", "cannot be read as PARQUET"),
         ("x.csv", b"path,label\n,cat\n", "no usable row in the manifest; the first row: data.video"),
     ],

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rbft_ray.core.errors import DataError
 from rbft_ray.io import storage
-from rbft_ray.pipeline.data_summary import missing_videos, print_data, refused
+from rbft_ray.pipeline.data_summary import missing_videos, print_data, refused, unmapped
 from rbft_ray.pipeline.dataset import read_dataset
 from rbft_ray.pipeline.job import _report_is_current
 from rbft_ray.pipeline.recipes import plan
@@ -28,11 +29,32 @@ def test_missing_videos_and_refused_rows_are_told_before_a_run(manifest, capsys)
     (missing,) = missing_videos(dataset)
     assert missing.startswith(f"2 of {len(dataset.rows)} videos are not there, such as {manifest.parent}/")
     duplicate, blank = refused(dataset)
-    assert "1 rows of the manifest are rejected as duplicate_id, such as 'a.mp4'" in duplicate
+    assert "1 rows of the manifest are rejected as other_label, such as 'a.mp4'" in duplicate
     assert "under the label 'cat' and not 'dog'" in duplicate
     assert "no_label" in blank
+    assert unmapped(dataset) == []
     print_data(dataset)
     assert "6 clips, 2 classes" in capsys.readouterr().out
+
+
+def test_a_renamed_label_that_is_not_there_is_told(manifest):
+    data = {"manifest": str(manifest), "video": "{name}.mp4", "label_map": {"Cat": "cat", "dog": "hound"}}
+    (line,) = unmapped(read_dataset(parse_config({"data": data})))
+    assert line == "data.label_map: no row has the label 'Cat'; the labels are 'cat', 'hound'."
+
+
+@pytest.mark.parametrize(
+    ("test_split", "says"),
+    [
+        ("tset", "data.split: no row is in the test split.*2 rows are of no known split, the first: 'tset'"),
+        ("train", "null"),
+    ],
+)
+def test_a_split_that_nobody_knows_is_named(tmp_path, test_split, says):
+    rows = ["a,cat,train", "b,dog,train", f"c,cat,{test_split}", f"d,dog,{test_split}"]
+    (tmp_path / "m.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    with pytest.raises(DataError, match=says):
+        read_dataset(parse_config({"data": {"manifest": str(tmp_path / "m.csv")}}))
 
 
 def test_a_report_is_out_of_date_where_any_setting_has_changed(manifest, tmp_path):

@@ -1,5 +1,6 @@
 """The command as a user meets it: exit codes, one-line errors, dry runs."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from rbft_ray.core.errors import ConfigError, DataError, ResourceError, StorageError
 from rbft_ray.core.resources import Cluster
 from rbft_ray.pipeline.checks import length_warnings, precision_warnings
+from rbft_ray.pipeline.job import STOPPED
 from rbft_ray.pipeline.recipes import plan
 from rbft_ray.pipeline.settings import load_config, parse_config
 
@@ -65,6 +67,44 @@ def test_a_base_that_frames_do_not_suit_is_refused_before_anything_runs(tmp_path
     assert not list(tmp_path.glob("runs/steps/*"))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "code", "says"),
+    [
+        (["storage=a-file/runs"], StorageError.exit_code, "a-file is a file"),
+        (["train.trackers=[no_such_tracker]"], ConfigError.exit_code, "no_such_tracker"),
+        (["sampling.multiple_px=32"], ConfigError.exit_code, "sampling.multiple_px"),
+    ],
+)
+def test_a_dry_run_finds_what_would_stop_the_run(tmp_path, overrides, code, says):
+    (tmp_path / "a-file").write_text("in the way")
+    done = rbft("run", "demo", "--dry-run", *(part for text in overrides for part in ("--set", text)), cwd=tmp_path)
+    assert done.returncode == code
+    assert says in errors(done)
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"], ["demo"], ["prompts"]])
+def test_a_command_without_its_name_is_help_and_no_error(tmp_path, arguments):
+    done = rbft(*arguments, cwd=tmp_path)
+    assert done.returncode == ConfigError.exit_code
+    assert "Usage:" in done.stdout + done.stderr
+    assert "error:" not in done.stderr
+
+
+@pytest.mark.ray
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    with subprocess.Popen(
+        [*RBFT, "run", "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True
+    ) as job:
+        for line in job.stdout:
+            if "render" in line:
+                break
+        job.send_signal(signal.SIGINT)
+        said = job.stderr.read()
+    assert job.returncode == STOPPED
+    assert "stopped; the same command goes on where it was" in said
+    assert "Traceback" not in said
+
+
 def test_an_unknown_option_is_no_traceback(tmp_path):
     done = rbft("run", "demo", "--frobnicate", cwd=tmp_path)
     assert done.returncode == ConfigError.exit_code
@@ -107,7 +147,7 @@ def test_every_default_is_shown(tmp_path):
     done = rbft("config", "show", "--set", "seed=3", cwd=tmp_path)
     assert done.returncode == 0
     assert "seed: 3" in done.stdout
-    assert "warmup_ratio: 0.03" in done.stdout
+    assert "  # share of the steps in which rates rise; then cosine to 0\n    warmup_ratio: 0.03\n" in done.stdout
 
 
 def test_the_demo_config_of_the_jobs_folder_is_the_packaged_one():

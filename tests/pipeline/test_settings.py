@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
+import pydantic
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from rbft_ray.core.config import RunConfig
 from rbft_ray.core.errors import ConfigError
+from rbft_ray.core.experiment import Protocol
 from rbft_ray.pipeline.settings import PACKAGED, dump_config, load_config, parse_config, with_overrides
 
 HINT = r"`rbft config show` lists every key$"
@@ -26,6 +28,21 @@ def write(tmp_path: Path) -> Callable[[str | bytes], str]:
         return str(path)
 
     return write
+
+
+def undescribed(section: type[pydantic.BaseModel], place: str = "") -> list[str]:
+    found = []
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, pydantic.BaseModel):
+            found += undescribed(info.annotation, f"{place}{name}.")
+        elif not info.description:
+            found.append(place + name)
+    return found
+
+
+@pytest.mark.parametrize("section", [RunConfig, Protocol])
+def test_every_setting_says_what_it_is(section: type[pydantic.BaseModel]) -> None:
+    assert undescribed(section) == []
 
 
 @pytest.mark.parametrize("source", PACKAGED)
