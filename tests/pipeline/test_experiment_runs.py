@@ -164,6 +164,15 @@ def test_committed_results_are_those_of_committed_runs_of_a_committed_protocol()
             assert {str(world): pytest.approx(np.mean(of)) for world, of in gains.items()} == row["gain_by_world"]
 
 
+def test_the_protocol_that_the_docs_show_is_one(tmp_path):
+    text = (ROOT / "docs" / "experiments.md").read_text()
+    (tmp_path / "question.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    shown = read_protocol(str(tmp_path / "question.yaml"))
+    assert (shown.name, shown.manifest) == ("question", "videos.csv")
+    run_config(shown, next(runs_of(shown)))
+    assert [f"| {arm}" in text or f", {arm} |" in text for arm in ARMS] == [True] * len(ARMS)
+
+
 def test_finished_runs_are_read_back(tmp_path):
     row = {
         "world": 0,
