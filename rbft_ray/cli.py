@@ -100,6 +100,20 @@ def serve(
 
 
 @app.command()
+def classify(
+    run_dir: Annotated[str, typer.Argument(help="runs/NAME of a finished run, or a model directory with its card")],
+    videos: Annotated[str, typer.Argument(help="a folder of videos, a manifest, or one video; needs no labels")],
+    out: Annotated[str, typer.Option(help="table of answers to write: .csv, .jsonl or .parquet")] = "answers.csv",
+    explain: Annotated[bool, typer.Option("--explain", help="also write a rationale for each video")] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="such as evaluate.engine=vllm")] = None,
+) -> None:
+    """Classify many videos with a trained classifier: label, confidence and probabilities of each, in one table."""
+    from rbft_ray.pipeline.classify import classify as classified
+
+    classified(run_dir, videos, out, overrides or [], explain=explain)
+
+
+@app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="only what takes seconds")] = False,
 ) -> None:

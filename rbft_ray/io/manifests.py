@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import posixpath
+import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -24,8 +25,11 @@ STAGE = "ingest"
 FORMS = "CSV, TSV, JSONL or Parquet file or a folder of classes"
 
 
-def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
+def read_manifest(data: DataConfig, *, labelled: bool = True) -> tuple[list[Row], list[Row]]:
     """(rows, rejects) of every manifest that `data` names, in order. `video` is a path or URI that can be opened.
+
+    Args:
+        labelled: False: a column of labels is not needed.
 
     Raises:
         ConfigError: a template that does not parse.
@@ -37,9 +41,9 @@ def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
     rows: list[Row] = []
     rejects: list[Row] = []
     for split, uri in sources.items():
-        for number, record in enumerate(_records(uri, data), start=1):
+        for number, record in enumerate(_records(uri, data, labelled), start=1):
             try:
-                rows.append(_row(record, data, uri, split))
+                rows.append(_row(record if labelled else {data.label: "", **record}, data, uri, split))
             except (KeyError, ValueError) as error:
                 detail = str(error.args[0]) if error.args else str(error)
                 row_id = f"{posixpath.basename(uri)}#{number}"
@@ -51,8 +55,42 @@ def read_manifest(data: DataConfig) -> tuple[list[Row], list[Row]]:
     return rows, rejects
 
 
-def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
-    suffix = posixpath.splitext(uri)[1].lower()
+def read_videos(uri: str, data: DataConfig) -> tuple[list[Row], list[Row]]:
+    """As `read_manifest`, of what nobody has labelled: a manifest, a folder of videos at any depth, or one video.
+
+    Split and group are empty, and labels that a manifest has are not looked at. A row whose id an earlier one has is rejected.
+
+    Raises:
+        ConfigError, DataError: as `read_manifest`.
+    """
+    if _suffix(uri) in _READERS:
+        unlabelled = data.model_copy(update={"manifest": uri, "split": None, "group": None})
+        rows, rejects = read_manifest(unlabelled, labelled=False)
+    elif storage.size_bytes(uri) is not None:
+        rows, rejects = [_unlabelled(posixpath.basename(uri), uri)], []
+    else:
+        names = [name for name in storage.list_files(uri, recursive=True) if not re.search(r"(^|/)\.", name)]
+        if not names:
+            what = "the folder has no file" if storage.exists(uri) else "no such file or folder"
+            raise DataError(f"{uri}: {what}; name a video, a folder of videos, or a manifest")
+        rows, rejects = [_unlabelled(name, storage.join(uri, name)) for name in names], []
+    first = {row["id"]: index for index, row in reversed(list(enumerate(rows)))}
+    for index, row in enumerate(rows):
+        if first[row["id"]] != index:
+            rejects.append(reject(row, STAGE, Reason.DUPLICATE_ID, "an earlier row has the same id"))
+    return [rows[index] for index in sorted(first.values())], rejects
+
+
+def _unlabelled(name: str, video: str) -> Row:
+    return {"id": name, "video": video, "relative": name, "label": "", "split": "", "group": ""}
+
+
+def _suffix(uri: str) -> str:
+    return posixpath.splitext(uri)[1].lower()
+
+
+def _records(uri: str, data: DataConfig, labelled: bool) -> Iterator[dict[str, str]]:
+    suffix = _suffix(uri)
     if suffix not in _READERS:
         yield from _folder_of_classes(uri, {*SPLITS, *map(str.lower, data.split_names)})
         return
@@ -67,7 +105,8 @@ def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
     if not records:
         raise DataError(f"{uri}: the manifest is empty")
     columns = list(dict.fromkeys(key for record in records for key in record if key))  # a nameless one: pandas' index
-    wanted = {data.label, *_columns("data.video", data.video, columns), *_columns("data.id", data.id or "", columns)}
+    wanted = {*_columns("data.video", data.video, columns), *_columns("data.id", data.id or "", columns)}
+    wanted |= {data.label} if labelled else set()
     lacking = sorted(wanted - set(columns))
     if lacking:
         mend = "name the columns with data.video, data.label, data.id"
@@ -75,7 +114,7 @@ def _records(uri: str, data: DataConfig) -> Iterator[dict[str, str]]:
             mend = f"its columns are separated by {other!r}: separate them by commas, or by tabs in a .tsv"
         raise DataError(f"{uri}: has no column {lacking[0]!r} (it has {columns}); {mend}")
     for record in records:
-        if isinstance(record.get(data.label), (list, dict)):
+        if labelled and isinstance(record.get(data.label), (list, dict)):
             raise DataError(
                 f"{uri}: column {data.label!r} holds {record[data.label]!r}: the task is one label per clip"
             )

@@ -32,7 +32,7 @@ def check_place(root: str) -> None:
     if storage.scheme(root):
         storage.exists(root)
         return
-    place = pathlib.Path(root)
+    place = pathlib.Path(root).absolute()
     there = next(above for above in (place, *place.parents) if above.exists())
     if not there.is_dir():
         raise StorageError(f"storage: {there} is a file, so that {root} cannot be made")

@@ -107,7 +107,8 @@ def compare_files(a: str, b: str) -> dict[str, Any]:
 def print_comparison(found: dict[str, Any]) -> None:
     """The comparison on the terminal: scores, F1 by class, McNemar's counts."""
     console.print(escape(f"A: {found['a']}\nB: {found['b']}"))
-    table = Table(title=f"{found['clips']} test clips in both, {found['groups']} groups")
+    grouped = f", {found['groups']} groups" if found["groups"] < found["clips"] else ""
+    table = Table(title=f"{found['clips']} test clips in both{grouped}")
     for column in ("score", "A", "B", "B - A", "95 % interval", "p"):
         table.add_column(column, justify="left" if column == "score" else "right")
     for name in COMPARED_SCORES:

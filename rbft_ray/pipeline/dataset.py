@@ -20,7 +20,7 @@ class Dataset(NamedTuple):
     """rows: with label and split; rejects: rows that cannot be used, before any video is opened.
 
     unmapped: names in `data.label_map` that no row has.
-    sizes: of `read_dataset`: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
+    sizes: of `with_sizes`: {id: bytes of the row's video}, None where it is not there or cannot be asked for.
     """
 
     rows: list[Row]
@@ -90,8 +90,12 @@ def read_dataset(config: RunConfig) -> Dataset:
     Raises:
         DataError: as `load_dataset`.
     """
-    found = load_dataset(config.data, data_seed(config))
-    return found._replace(sizes={row["id"]: _size_bytes(row["video"]) for row in found.rows})
+    return with_sizes(load_dataset(config.data, data_seed(config)))
+
+
+def with_sizes(dataset: Dataset) -> Dataset:
+    """`dataset` with the sizes of its videos."""
+    return dataset._replace(sizes={row["id"]: _size_bytes(row["video"]) for row in dataset.rows})
 
 
 def _size_bytes(uri: str) -> int | None:
@@ -102,7 +106,7 @@ def _size_bytes(uri: str) -> int | None:
 
 
 def data_identity(dataset: Dataset) -> str:
-    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos (`read_dataset`).
+    """A hash of all rows: ids, labels, splits, groups, names below the root, and sizes of the videos (`with_sizes`).
 
     Not of where they lie.
     """

@@ -3,11 +3,12 @@
 import logging
 import os
 import pathlib
+import posixpath
 import signal
 import socket
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rbft_ray.core.card import CARD_FILE
 from rbft_ray.core.errors import ConfigError, DataError, RbftError, ResourceError
@@ -26,11 +27,12 @@ POLL_SEC = 0.2
 
 
 class Found(NamedTuple):
-    """calibration: of the run's own evaluation, as other runs may share the model; config: of the run."""
+    """calibration: of the run's own evaluation, as other runs may share the model; config, root: of the run, its storage root."""
 
     model_dir: str
     calibration: str | None
-    config: dict[str, object]
+    config: dict[str, Any]
+    root: str | None = None
 
 
 def find_model(run_dir: str) -> Found:
@@ -48,7 +50,9 @@ def find_model(run_dir: str) -> Found:
         )
     run = finished_run(place)
     model_dir = storage.join(run.steps["train_rb_ft"], MODEL_DIR)
-    return Found(model_dir, storage.join(run.steps["evaluate_rb_ft"], CALIBRATION_FILE), run.config)
+    return Found(
+        model_dir, storage.join(run.steps["evaluate_rb_ft"], CALIBRATION_FILE), run.config, posixpath.dirname(place)
+    )
 
 
 def serve_run(run_dir: str, overrides: Sequence[str]) -> None:

@@ -86,6 +86,31 @@ def _make_worker(
     return lambda clips: score_block(clips, engine, task, stage, config)
 
 
+def score(
+    stage: str,
+    out: str,
+    clips: list[dict[str, Any]],
+    base: str,
+    model: ModelConfig,
+    task: Task,
+    config: EvaluateConfig,
+    needs: Needs,
+    *,
+    no_progress_timeout_sec: float,
+) -> Counts:
+    """Writes the scores of `clips`, and rationales of those marked `explain`, into `out`."""
+    return run_blocks(
+        stage,
+        out,
+        clips,
+        partial(_make_worker, base, model, task, stage, config, needs.device),
+        needs,
+        block_rows=config.block_clips,
+        environment=vllm_environment(needs.gpus > 0) if config.engine == "vllm" else None,
+        no_progress_timeout_sec=no_progress_timeout_sec,
+    )
+
+
 def evaluate(
     stage: str,
     out: str,
@@ -108,16 +133,7 @@ def evaluate(
             all classes equally often, or none.
         refused: clips that never came so far (`label`, `split`): errors in the strict metrics.
     """
-    counts = run_blocks(
-        stage,
-        out,
-        clips,
-        partial(_make_worker, base, model, task, stage, config, needs.device),
-        needs,
-        block_rows=config.block_clips,
-        environment=vllm_environment(needs.gpus > 0) if config.engine == "vllm" else None,
-        no_progress_timeout_sec=no_progress_timeout_sec,
-    )
+    counts = score(stage, out, clips, base, model, task, config, needs, no_progress_timeout_sec=no_progress_timeout_sec)
     rows = read_rows(out, SCORES_TABLE, SCORES)
     lengths = label_lengths(base, model, task) if config.length_correction == "per_token" else ()
     calibration = calibrate(rows, task, config, train_labels, lengths)

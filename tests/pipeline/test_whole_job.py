@@ -101,6 +101,7 @@ def test_the_whole_job_runs_and_serves_and_a_second_run_does_nothing(tmp_path, b
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0
     assert "nothing to do" in output
+    answers_as_evaluated(tmp_path)
     serves(tmp_path / "demo", found(tmp_path, "render-*/videos/*.mp4")[0])
 
 
@@ -122,6 +123,20 @@ def test_a_job_killed_twice_ends_as_if_nothing_had_happened(tmp_path, base_dir):
     log = json.loads(found(tmp_path, "train_direct_sft-*/training_log.json")[0].read_text())
     assert len(log["losses"]) == log["step"]
     check_outputs(tmp_path, train=32, scored=20)
+
+
+def answers_as_evaluated(storage: Path) -> None:
+    """`rbft classify` on the bare videos gives what evaluation gave of the same clips."""
+    videos, out = found(storage, "render-*/videos")[0], storage / "answers.jsonl"
+    command = [sys.executable, "-m", "rbft_ray.cli", "classify", str(storage / "demo"), str(videos), "--out", str(out)]
+    subprocess.run(command, check=True, timeout=300)
+    answers = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert len(answers) == 32 + 20
+    labels = json.loads((storage / "demo" / "summary.json").read_text())["labels"]
+    for row in predictions(storage, "rb_ft"):
+        answer = answers[f"{row['id']}.mp4"]
+        assert (answer["label"], answer["rejected"]) == (row["predicted"], "")
+        assert [answer[f"p_{label}"] for label in labels] == pytest.approx(row["probabilities"], abs=1e-4)
 
 
 def serves(run_dir: Path, video: Path) -> None:
