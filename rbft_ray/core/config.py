@@ -150,6 +150,7 @@ class ServeConfig(Section):
     host: str = Field("127.0.0.1", description="address to listen at; 0.0.0.0: all of the machine")
     port: int = Field(8000, ge=1, le=65535, description="port to listen at")
     replicas: int = Field(1, ge=1, description="processes that hold the model; each takes a GPU where there are any")
+    batch_clips: int = Field(8, ge=1, description="clips per forward pass, of requests that come together")
     max_upload_mib: int = Field(64, ge=1, description="a larger video is refused")
     max_rationale_tokens: int = Field(160, ge=8, description="the default is rationalize.max_tokens, where that is set")
 

@@ -29,10 +29,6 @@ class WorkerBroken(Exception):
     """A worker process cannot go on and must be replaced; its work is not at fault."""
 
 
-class EngineError(Exception):
-    """A model gives nothing that can be used for a clip."""
-
-
 class StorageError(RbftError):
     """A place cannot be read or written."""
 

@@ -30,7 +30,10 @@ def check_place(root: str) -> None:
         StorageError: not so, or its file system cannot be reached.
     """
     if storage.scheme(root):
-        storage.exists(root)
+        try:
+            storage.exists(root)
+        except OSError as error:
+            raise StorageError(f"storage: {root} cannot be reached: {error}") from None
         return
     place = pathlib.Path(root).absolute()
     there = next(above for above in (place, *place.parents) if above.exists())

@@ -1,5 +1,7 @@
 """`rbft serve`: finds the model of a finished run and keeps the endpoint up until it is stopped."""
 
+import contextlib
+import io
 import logging
 import os
 import pathlib
@@ -103,7 +105,8 @@ def serve_run(run_dir: str, overrides: Sequence[str]) -> None:
                 )
             stopped.wait()
         finally:
-            serve.shutdown()
+            with contextlib.redirect_stdout(io.StringIO()):  # Ray tells that the controller ended in ending itself
+                serve.shutdown()
 
 
 def check_port(host: str, port: int) -> None:

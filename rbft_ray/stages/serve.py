@@ -1,5 +1,8 @@
 """The classifier as a Ray Serve application: a model directory with its card -> replicas behind `serve_http`."""
 
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,18 +11,17 @@ from pydantic import BaseModel, ConfigDict
 
 from rbft_ray.core.card import CARD_FILE, Calibration, ClassifierCard, parse_card
 from rbft_ray.core.config import ModelConfig, ServeConfig
-from rbft_ray.core.errors import DataError, EngineError
+from rbft_ray.core.errors import DataError
 from rbft_ray.core.prompts import label_prompt, rationale_prompt
 from rbft_ray.core.rationale_checks import parse_answer
 from rbft_ray.io import storage
 from rbft_ray.io.clips import ClipFrames
-from rbft_ray.io.video import Clip, decode_frames
 from rbft_ray.model import engine
 from rbft_ray.model.vlm import load
-from rbft_ray.stages.serve_http import http_app
+from rbft_ray.stages.serve_http import OfClip, http_app
 
 STARTS = 3  # tries to load the model
-MAX_ONGOING_REQUESTS = 16  # of a replica: the model takes one at a time, the others wait or are decoded
+WAITING_BATCHES = 2  # that a replica takes requests for: one that the model is at, and one that is decoded and waits
 
 
 def read_card(model_dir: str, calibration: str | None = None) -> ClassifierCard:
@@ -53,47 +55,50 @@ class Classifier:
     ):
         self.card = read_card(model_dir, calibration)
         self._task, self._config = self.card.task(), config
-        self._engine = engine.TransformersEngine(load(model_dir, dtype=model.dtype, device=device))
+        loaded = load(model_dir, dtype=model.dtype, device=device)
+        self._engine = engine.TransformersEngine(loaded, config.batch_clips)
 
-    def classify(self, sampled: Clip, *, explain: bool) -> dict[str, Any]:
-        """For a clip that was sampled by the card's contract: label, whether the classifier abstains, {label: probability}.
+    def score(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any] | None]:
+        """For clips that were sampled by the card's contract: label, whether the classifier abstains, {label: probability} of each.
 
-        With `explain` also the rationale, which answers another prompt: the class that it ends with (None where it names none) may
-        be another than the label. Without it these are None.
-
-        Raises:
-            EngineError: the model gives no finite scores.
+        None where the model gives no finite scores.
         """
-        clip = ClipFrames(decode_frames(sampled.frames), sampled.fps)
-        scores = self._engine.score([clip], label_prompt(self._task), self._task.labels)
-        if not np.isfinite(scores).all():
-            raise EngineError(
-                "the model's scores are not finite; model.dtype bfloat16 or float32 has the range for them"
-            )
-        probabilities = self.card.calibration.posterior(scores)[0]
+        scores = self._engine.score(clips, label_prompt(self._task), self._task.labels)
+        return [self._answer(own) if np.isfinite(own).all() else None for own in scores]
+
+    def _answer(self, scores: np.ndarray) -> dict[str, Any]:
+        probabilities = self.card.calibration.posterior([scores.tolist()])[0]
         return {
             "label": self._task.labels[int(probabilities.argmax())],
             "abstained": self.card.calibration.abstains(probabilities),
             "probabilities": dict(zip(self._task.labels, probabilities.tolist(), strict=True)),
-            **self._rationale(clip, explain),
-            "video": {
-                "duration_sec": sampled.duration_sec,
-                "frame_times_sec": sampled.frame_times_sec,
-                "width_px": sampled.width_px,
-                "height_px": sampled.height_px,
-            },
         }
 
-    def _rationale(self, clip: ClipFrames, explain: bool) -> dict[str, Any]:
-        if not explain:
-            return {"rationale": None, "rationale_label": None, "rationale_truncated": None}
-        request = engine.Request(clip, rationale_prompt(self._task))
-        (written,) = self._engine.generate([request], max_tokens=self._config.max_rationale_tokens, temperature=0.0)
-        return {
-            "rationale": written.text,
-            "rationale_label": parse_answer(written.text, self._task.labels)[1],
-            "rationale_truncated": written.truncated,
-        }
+    def explain(self, clips: Sequence[ClipFrames]) -> list[dict[str, Any]]:
+        """A rationale of each, which answers another prompt: the class that it ends with (None where it names none) may be another
+        than the label.
+        """
+        requests = [engine.Request(clip, rationale_prompt(self._task)) for clip in clips]
+        written = self._engine.generate(requests, max_tokens=self._config.max_rationale_tokens, temperature=0.0)
+        return [
+            {
+                "rationale": one.text,
+                "rationale_label": parse_answer(one.text, self._task.labels)[1],
+                "rationale_truncated": one.truncated,
+            }
+            for one in written
+        ]
+
+
+def _batched(work: Callable[[list[ClipFrames]], list[Any]], thread: ThreadPoolExecutor, most: int) -> OfClip:
+    """`work` on one clip, done with those of other requests that wait, at most so many together."""
+    from ray import serve
+
+    @serve.batch(max_batch_size=most, batch_wait_timeout_s=0)
+    async def batched(clips: list[ClipFrames]) -> list[Any]:
+        return await asyncio.get_running_loop().run_in_executor(thread, work, clips)
+
+    return batched
 
 
 class ServeArguments(BaseModel):
@@ -122,15 +127,20 @@ def application(arguments: ServeArguments) -> Any:
 
     read_card(arguments.model_dir, arguments.calibration)
 
+    most = arguments.serve.batch_clips
+
     def build() -> FastAPI:
         device = "cuda" if arguments.gpus else "cpu"
         classifier = Classifier(arguments.model_dir, arguments.model, arguments.serve, device, arguments.calibration)
-        return http_app(classifier, arguments.serve.max_upload_mib)
+        # One thread, as the model keeps state between calls (Qwen2.5-VL's rope_deltas).
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        score, explain = (_batched(work, thread, most) for work in (classifier.score, classifier.explain))
+        return http_app(classifier.card, score, explain, arguments.serve.max_upload_mib)
 
     @serve.deployment(
         name="classifier",
         num_replicas=arguments.serve.replicas,
-        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_ongoing_requests=WAITING_BATCHES * most,
         max_constructor_retry_count=STARTS,
         ray_actor_options={
             "num_cpus": 1,
@@ -141,5 +151,12 @@ def application(arguments: ServeArguments) -> Any:
     @serve.ingress(build)
     class ClassifierDeployment:
         """The replica that Ray Serve runs."""
+
+        def check_health(self) -> None:
+            """A CUDA error stays until the process ends; where there is one, Ray Serve starts another replica."""
+            if arguments.gpus:
+                import torch
+
+                torch.cuda.synchronize()
 
     return ClassifierDeployment.bind()  # type: ignore[attr-defined]  # added by serve.deployment

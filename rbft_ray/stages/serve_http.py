@@ -5,39 +5,31 @@ GET  /v1/model      the classifier card
 GET  /healthz       200 once the model is loaded
 """
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Annotated, Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.types import Message, Receive
 
 from rbft_ray.core.card import ClassifierCard
-from rbft_ray.core.errors import EngineError
-from rbft_ray.io.video import Clip, VideoError, read_clip
+from rbft_ray.core.sampling import SamplingContract
+from rbft_ray.io.clips import ClipFrames
+from rbft_ray.io.video import Clip, VideoError, decode_frames, read_clip
 
 FORM_BYTES = 1 << 16  # that a form may have beside its file
 
 
-class VideoClassifier(Protocol):
-    """What the interface is put around; `classify` is called by one thread at a time."""
-
-    card: ClassifierCard
-
-    def classify(self, clip: Clip, *, explain: bool) -> dict[str, Any]: ...
+OfClip = Callable[[ClipFrames], Awaitable[Any]]  # what a model says of one clip
+NO_RATIONALE = {"rationale": None, "rationale_label": None, "rationale_truncated": None}
 
 
-def http_app(classifier: VideoClassifier, max_upload_mib: int) -> FastAPI:
-    """The HTTP interface of a classifier.
+def http_app(card: ClassifierCard, score: OfClip, explain: OfClip, max_upload_mib: int) -> FastAPI:
+    """The HTTP interface of a classifier; `score` and `explain` are those of `serve.Classifier`.
 
     A body that is no video is 422, one that is too large 413, an empty one 400; 500 where the model gives no scores.
     """
     app = FastAPI(title="rbft-ray", summary="Video classifier with class probabilities and a rationale")
-    # The model keeps state between calls (Qwen2.5-VL's rope_deltas). A thread of its own, and not a lock around the call, as a
-    # client that goes away ends the call but not the work; what it has waiting here is dropped.
-    model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     @app.get("/healthz")
     def healthy() -> dict[str, str]:
@@ -45,25 +37,33 @@ def http_app(classifier: VideoClassifier, max_upload_mib: int) -> FastAPI:
 
     @app.get("/v1/model")
     def model_card() -> dict[str, Any]:
-        return classifier.card.model_dump(mode="json")
+        return card.model_dump(mode="json")
 
     @app.post("/v1/classify")
     async def classify(
-        request: Request, explain: Annotated[bool, Query(description="also write a rationale")] = True
+        request: Request,
+        with_rationale: Annotated[bool, Query(alias="explain", description="also write a rationale")] = True,
     ) -> dict[str, Any]:
         content = await _video_bytes(request, max_upload_mib << 20)
         try:
-            clip = await run_in_threadpool(read_clip, content, classifier.card.sampling)
+            sampled, clip = await run_in_threadpool(_sampled, content, card.sampling)
         except VideoError as error:
             detail = {"reason": error.reason.value, "detail": f"{error}. Send a video file that FFmpeg can read."}
             raise HTTPException(422, detail) from None
-        work = partial(classifier.classify, clip, explain=explain)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(model_thread, work)
-        except EngineError as error:
-            raise HTTPException(500, {"reason": "engine_error", "detail": str(error)}) from None
+        answer = await score(clip)
+        if answer is None:
+            why = "the model's scores are not finite; model.dtype bfloat16 or float32 has the range for them"
+            raise HTTPException(500, {"reason": "engine_error", "detail": why})
+        rationale = await explain(clip) if with_rationale else NO_RATIONALE
+        seen = {name: getattr(sampled, name) for name in ("duration_sec", "frame_times_sec", "width_px", "height_px")}
+        return {**answer, **rationale, "video": seen}
 
     return app
+
+
+def _sampled(content: bytes, contract: SamplingContract) -> tuple[Clip, ClipFrames]:
+    sampled = read_clip(content, contract)
+    return sampled, ClipFrames(decode_frames(sampled.frames), sampled.fps)
 
 
 async def _video_bytes(request: Request, limit_bytes: int) -> bytes:

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import shutil
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from rbft_ray.core.card import CARD_FILE, Calibration, make_card
@@ -43,18 +43,19 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, base_dir: str) -> Path:
 
 @pytest.fixture(scope="module")
 def client(model_dir: Path) -> TestClient:
-    config = ServeConfig(max_upload_mib=1, max_rationale_tokens=8)
-    return TestClient(http_app(Classifier(str(model_dir), ModelConfig(), config), config.max_upload_mib))
+    return TestClient(app_of(Classifier(str(model_dir), ModelConfig(), ServeConfig(max_rationale_tokens=8))))
 
 
-class Fake:
-    """A classifier whose answer is made up, to see what the interface makes of it."""
+def app_of(served: Classifier) -> FastAPI:
+    """The interface of a classifier that takes one clip at a time."""
 
-    def __init__(self, card, answer: Callable[[], dict]):
-        self.card, self._answer = card, answer
+    async def score(clip: ClipFrames) -> dict | None:
+        return served.score([clip])[0]
 
-    def classify(self, clip, *, explain: bool) -> dict:
-        return self._answer()
+    async def explain(clip: ClipFrames) -> dict:
+        return served.explain([clip])[0]
+
+    return http_app(served.card, score, explain, max_upload_mib=1)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,10 @@ def test_a_body_that_is_no_video_gets_a_reason(client, request_kwargs, status, r
 
 @pytest.mark.parametrize("form", [False, True])
 def test_a_body_of_unknown_length_is_read_up_to_the_limit(model_dir, form):
-    app, taken = http_app(Fake(read_card(str(model_dir)), dict), 1), []
+    async def never(clip: ClipFrames) -> dict:
+        raise AssertionError("the body is no video")
+
+    app, taken = http_app(read_card(str(model_dir)), never, never, 1), []
     head = b'--b\r\nContent-Disposition: form-data; name="video"; filename="a.mp4"\r\n\r\n' if form else b""
     kind = {"content-type": "multipart/form-data; boundary=b"} if form else {}
 
@@ -115,45 +119,6 @@ def test_a_body_of_unknown_length_is_read_up_to_the_limit(model_dir, form):
 
     assert asyncio.run(post(app, receive, **kind)) == 413
     assert sum(taken) <= 3 << 20
-
-
-def test_the_work_of_a_client_that_has_gone_is_never_beside_that_of_the_next(model_dir, video):
-    active, most, calls = [], [], []
-
-    def answer() -> dict:
-        calls.append(1)
-        active.append(1)
-        most.append(len(active))
-        time.sleep(0.3)
-        active.pop()
-        return {}
-
-    app = http_app(Fake(read_card(str(model_dir)), answer), 1)
-
-    async def scenario() -> list:
-        def receiver():
-            sent = []
-
-            async def receive():
-                sent.append(1)
-                if len(sent) > 1:
-                    await asyncio.sleep(60)
-                return {"type": "http.request", "body": video, "more_body": False}
-
-            return receive
-
-        tasks = [asyncio.create_task(post(app, receiver())) for _ in range(3)]
-        while not calls:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # the others wait
-        for gone in tasks[:2]:
-            gone.cancel()
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    *gone, last = asyncio.run(scenario())
-    assert all(isinstance(one, asyncio.CancelledError) for one in gone) and last == 200
-    assert max(most) == 1
-    assert len(calls) == 2, "what was waiting for a client that has gone is dropped"
 
 
 async def post(app, receive, **headers: str) -> int:
@@ -173,7 +138,7 @@ async def post(app, receive, **headers: str) -> int:
 def test_scores_that_are_not_finite_are_no_answer(model_dir, video):
     served = Classifier(str(model_dir), ModelConfig(), ServeConfig())
     served._engine = SimpleNamespace(score=lambda *_: np.array([[np.nan, np.nan]]))
-    answer = TestClient(http_app(served, 1)).post("/v1/classify", content=video)
+    answer = TestClient(app_of(served)).post("/v1/classify", content=video)
     assert answer.status_code == 500
     assert answer.json()["detail"]["reason"] == "engine_error"
 
@@ -182,8 +147,37 @@ def test_the_class_that_the_rationale_names_is_told_beside_the_label(model_dir, 
     served = Classifier(str(model_dir), ModelConfig(), ServeConfig())
     said = Completion("All is still.\nAnswer: busy", False, 1, 1)
     served._engine = SimpleNamespace(score=lambda *_: np.array([[0.0, -9.0]]), generate=lambda *_, **__: [said])
-    answer = TestClient(http_app(served, 1)).post("/v1/classify", content=video).json()
+    answer = TestClient(app_of(served)).post("/v1/classify", content=video).json()
     assert (answer["label"], answer["rationale_label"], answer["rationale_truncated"]) == ("calm", "busy", False)
+
+
+@pytest.mark.ray
+def test_requests_that_come_together_share_a_batch_and_have_the_answers_of_each_alone(ray_cluster, model_dir, world):
+    from ray import serve
+
+    videos = [path.read_bytes() for path in sorted((world / "videos").iterdir())[:12]]
+    config = ServeConfig(max_rationale_tokens=8, batch_clips=4)
+    alone = Classifier(str(model_dir), ModelConfig(), config)
+    url = "http://127.0.0.1:8767/v1/classify"
+    serve.start(http_options={"host": "127.0.0.1", "port": 8767})
+    try:
+        serve.run(application(ServeArguments(model_dir=str(model_dir), serve=config)), name="together")
+
+        async def ask() -> list[httpx.Response]:
+            async with httpx.AsyncClient(timeout=120) as client:
+                gone = asyncio.create_task(client.post(url, content=videos[0]))
+                await asyncio.sleep(0.05)
+                gone.cancel()  # takes nothing from the others
+                return await asyncio.gather(*(client.post(url, content=video) for video in videos))
+
+        answers = [answer.json() for answer in asyncio.run(ask())]
+    finally:
+        serve.shutdown()
+    for video, answer in zip(videos, answers, strict=True):
+        clip = read_clip(video, SAMPLING)
+        frames = ClipFrames(decode_frames(clip.frames), clip.fps)
+        assert answer["probabilities"] == pytest.approx(alone.score([frames])[0]["probabilities"], abs=1e-4)
+        assert answer["rationale"] == alone.explain([frames])[0]["rationale"]
 
 
 def test_a_replica_has_the_device_and_threads_that_it_was_given(model_dir):
