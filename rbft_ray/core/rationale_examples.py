@@ -100,7 +100,22 @@ def stored(bank: Bank) -> Fitted:
         return Fitted(tuple(kinds), places, idf, weights, bias, source)
 
 
-def pipeline() -> Any:
+def most_frequent(sentences: Sequence[str]) -> list[str]:
+    """The MOST_FEATURES most frequent features of sentences of `plain`, and those as frequent as the last; each in two at least.
+
+    scikit-learn's own `max_features` cuts among equally frequent ones, where the processor's sort puts them.
+    """
+    counts, within = Counter[str](), Counter[str]()
+    for sentence in sentences:
+        found = list(features(sentence))
+        counts.update(found)
+        within.update(set(found))
+    several = sorted((name for name in counts if within[name] >= 2), key=lambda name: (-counts[name], name))
+    least = counts[several[:MOST_FEATURES][-1]] if several else 0
+    return [name for name in several if counts[name] >= least]
+
+
+def pipeline(vocabulary: Sequence[str]) -> Any:
     """The scikit-learn pipeline that is fitted: sentences of `plain` -> scores of its `classes_`, each against the others."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -108,20 +123,21 @@ def pipeline() -> Any:
     from sklearn.pipeline import make_pipeline
 
     return make_pipeline(
-        TfidfVectorizer(analyzer=features, sublinear_tf=True, min_df=2, max_features=MOST_FEATURES),
+        TfidfVectorizer(analyzer=features, sublinear_tf=True, lowercase=False, vocabulary=vocabulary),
         OneVsRestClassifier(LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", random_state=0)),
     )
 
 
 def fit(examples: Sequence[tuple[str, str]], source: str = "") -> Fitted:
     """Fits a classifier on (sentence, its kind); source: their digest."""
-    sentences, kinds = zip(*examples, strict=True)
-    fitted = pipeline().fit([plain(sentence) for sentence in sentences], list(kinds))
-    counter, classifier = fitted[0], fitted[1]
+    sentences, kinds = [plain(sentence) for sentence, _ in examples], [kind for _, kind in examples]
+    vocabulary = most_frequent(sentences)
+    counter, classifier = pipeline(vocabulary).fit(sentences, kinds)
     weights = np.stack([each.coef_[0] for each in classifier.estimators_], axis=1)
     bias = np.array([each.intercept_[0] for each in classifier.estimators_])
     idf, weights, bias = (values.astype(np.float16) for values in (counter.idf_, weights, bias))
-    return Fitted(tuple(classifier.classes_.tolist()), counter.vocabulary_, idf, weights, bias, source)
+    places = {name: place for place, name in enumerate(vocabulary)}
+    return Fitted(tuple(classifier.classes_.tolist()), places, idf, weights, bias, source)
 
 
 def store(bank: Bank, fitted: Fitted) -> None:

@@ -75,8 +75,11 @@ def test_the_stored_classifier_is_that_of_the_examples(bank):
 def test_a_fit_again_gives_the_stored_classifier_and_that_of_scikit_learn():
     examples, kept = read_examples("stance"), stored("stance")
     fitted = fit(examples)
-    assert fitted.kinds == kept.kinds and fitted.places == kept.places
-    pipe = pipeline().fit([plain(sentence) for sentence, _ in examples], [kind for _, kind in examples])
+    assert fitted.kinds == kept.kinds
+    assert not fitted.places.items() ^ kept.places.items()  # in 60,000 names pytest would look for likeness for minutes
+    pipe = pipeline(list(kept.places)).fit(
+        [plain(sentence) for sentence, _ in examples], [kind for _, kind in examples]
+    )
     sentences = [sentence for sentence, _ in examples[::100]]
     scores = 1 / (1 + np.exp(-pipe.decision_function([plain(sentence) for sentence in sentences])))
     for sentence, row in zip(sentences, scores, strict=True):
