@@ -92,9 +92,18 @@ def test_a_command_without_its_name_is_help_and_no_error(tmp_path, arguments):
 
 @pytest.mark.ray
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    with subprocess.Popen(
-        [*RBFT, "run", "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True
-    ) as job:
+    interactive = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        interactive,
+        *RBFT,
+        "run",
+        "demo",
+    ]  # a shell's job in the background ignores SIGINT
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True) as job:
         for line in job.stdout:
             if "render" in line:
                 break
