@@ -54,7 +54,9 @@ class School:
     def __init__(self, out_dir: Path, seed: int) -> None:
         self.out_dir, self.log, self.seed = out_dir, out_dir / "log.jsonl", seed
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        processor = torch.cpu.get_capabilities()  # x86 without AVX-512 multiplies bfloat16 up to 40 times slower than float32
+        processor = (
+            torch.cpu.get_capabilities()
+        )  # x86 without AVX-512 multiplies bfloat16 up to 40 times slower than float32
         slow_half = self.device == "cpu" and processor["architecture"] == "x86_64" and not processor["avx512_bw"]
         self.dtype = torch.float32 if slow_half else torch.bfloat16
         if not (out_dir / "tokenizer").exists():

@@ -139,6 +139,7 @@ def test_trainers_data_set_gives_the_prompts_and_answers_of_the_stage(modules, v
     assert np.abs(frames.astype(int) - stored).mean() < 4  # the stage stores JPEG
 
 
+@pytest.mark.slow
 def test_the_bare_loop_trains_in_processes_of_its_own(modules, job):
     found = modules["group"].in_group(2, 1, modules["loop"].deepspeed_loop, job)
     assert len(found) == 2
@@ -166,6 +167,7 @@ def recorded_by_path(job, context):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_start_of_a_run_is_told_from_its_steps_also_in_a_kept_group(
     ray_cluster, modules, videos, tmp_path, monkeypatch
 ):

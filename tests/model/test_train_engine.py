@@ -21,7 +21,7 @@ from rbft_ray.demo import BASE_DIR
 from rbft_ray.model import checkpoint, trainable, vlm
 from rbft_ray.stages.train import TrainJob, _add_gradients, _work
 
-STEPS, SAVED_AT = 6, 3
+STEPS, SAVED_AT = 4, 2
 RECIPE = StageRecipe(epochs=100, global_batch=6, learning_rate=1e-3, class_balance="loss")
 # (workers, ZeRO stage, method, the run whose checkpoint it goes on from)
 RUNS = {

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.ray
 
 SETTINGS = (
     "train.parts=[language]",
+    "train.workers=1",
     "train.stage2={epochs: 3, global_batch: 8, learning_rate: 1.0e-3, validate_every_epochs: 3.0}",
     "data.demo.train_per_class=[4, 4, 4, 4]",
     "data.demo.val_per_class=1",

@@ -26,8 +26,8 @@ SMALL = [
     "rationalize.candidates=2",
     "train.checkpoint_every_steps=2",
     "evaluate.example_rationales=2",
-    "train.stage1.epochs=2",
-    "train.stage2.epochs=4",
+    "train.stage1.epochs=1",
+    "train.stage2.epochs=2",
 ]
 
 
