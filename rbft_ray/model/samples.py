@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from cachetools import LRUCache, cached
 from threadpoolctl import ThreadpoolController
 
 from rbft_ray.core.schema import FEATURES
@@ -35,8 +36,8 @@ class Samples:
         self._processor, self._prompt, self._samples = loaded.processor, prompt, samples
         self._pad = vlm.pad_token(loaded.processor)
         self.answers = [vlm.answer_tokens(loaded.processor, loaded.end_of_turn, one["answer"]) for one in samples]
-        first = sum(value.nbytes for value in self._encode(0).values())
-        self._encoded = lru_cache(maxsize=CACHE_BYTES // first)(self._encode)
+        kept = LRUCache[Any, dict[str, torch.Tensor]](CACHE_BYTES, getsizeof=_bytes)
+        self._encoded = cached(kept, lock=Lock())(self._encode)
 
     def micro_batch(self, rows: Sequence[int], weights: Sequence[float]) -> MicroBatch:
         """These samples, prompts left-padded, answers right-padded (see `vlm.with_answers`), with their weights.
@@ -55,6 +56,10 @@ class Samples:
             return vision_features.encode_prompt(self._processor, stored, self._prompt)
         inputs = vlm.encode_prompts(self._processor, read_frames([sample]), [self._prompt])
         return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+
+def _bytes(encoded: dict[str, torch.Tensor]) -> int:
+    return sum(value.nbytes for value in encoded.values())
 
 
 def _without_openmp_threads() -> None:

@@ -7,6 +7,8 @@ divided by the label's length: the sum is the log-probability that the model ans
 
 The video and the prompt are computed once per clip. The labels' tokens then run in one more pass as a tree: a token sees the
 prompt and the tokens before it in its label, so that labels with a common prefix share it.
+
+No gradients, but no inference mode either: while a model trains, ZeRO-3 keeps weights that it gathered here for the next step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,7 @@ def label_tokens(processor: Any, end_of_turn: int, labels: Sequence[str]) -> lis
     return [answer_tokens(processor, end_of_turn, label) for label in labels]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def label_log_probabilities(
     vlm: Vlm,
     clips: Sequence[ClipFrames],
@@ -54,7 +56,7 @@ def label_log_probabilities(
     return scores
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answer_log_probabilities(
     vlm: Vlm, prompts: Mapping[str, torch.Tensor], answers: Sequence[Sequence[int]]
 ) -> np.ndarray:

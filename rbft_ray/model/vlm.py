@@ -20,6 +20,7 @@ from rbft_ray.model.video_input import check_frames, video_metadata, video_optio
 
 IGNORED_LABEL = -100  # torch.nn.functional.cross_entropy's ignore_index
 PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids")  # tensors of (B, P)
+_TIMES = ("second_per_grid_ts",)  # of the grid of a video, in seconds; Qwen2.5-VL counts positions from them
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -183,9 +184,9 @@ def answer_loss_sum(model: Any, batch: dict[str, torch.Tensor], weights: torch.T
 
 
 def to_device(batch: Mapping[str, Any], device: Any, dtype: torch.dtype) -> dict[str, Any]:
-    """Moves tensors to `device`; floating-point ones get `dtype`."""
+    """Moves tensors to `device`; floating-point ones get `dtype`, but for the times that positions are counted from."""
     return {
-        name: value.to(device, dtype) if torch.is_floating_point(value) else value.to(device)
+        name: value.to(device, dtype) if value.is_floating_point() and name not in _TIMES else value.to(device)
         for name, value in batch.items()
         if isinstance(value, torch.Tensor)
     }

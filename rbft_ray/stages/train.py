@@ -162,6 +162,7 @@ def train_worker(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             )
             if scores or not todo or periodic:
                 _checkpoint(job, engine, progress, store)
+                everyone()  # the first worker may wait for an upload, longer than the process groups of DeepSpeed do (10 minutes)
             if not todo:
                 break
         kept_step = _export_best(job, store) if store and not failure else None

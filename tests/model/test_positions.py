@@ -1,9 +1,12 @@
 """The text after a video starts after the video's largest position, as in vLLM."""
 
+import numpy as np
+import pytest
 import torch
 
+from rbft_ray.io.clips import ClipFrames
 from rbft_ray.model.positions import reference_positions
-from rbft_ray.model.vlm import encode_prompts
+from rbft_ray.model.vlm import encode_prompts, to_device
 
 
 def test_the_text_after_a_long_video_starts_after_its_temporal_extent():
@@ -33,3 +36,16 @@ def test_the_loaded_model_uses_them(vlm, random_clips):
     last_video = int(is_video.nonzero()[-1])
     assert positions[0, 0, last_video + 1] == positions[:, 0, is_video].max() + 1
     assert int(deltas[0]) == int(positions.max()) + 1 - inputs["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_of_16_bit_counts_the_same_positions(vlm, dtype):
+    frames = np.zeros((16, 84, 84, 3), dtype=np.uint8)
+    encoded = encode_prompts(vlm.processor, [ClipFrames(frames, 2.0)], ["Which class?"])
+    for seconds in np.random.default_rng(0).uniform(0.1, 2.0, 300):
+        encoded["second_per_grid_ts"] = torch.tensor([seconds], dtype=torch.float32)
+        found = [to_device(encoded, "cpu", one) for one in (torch.float32, dtype)]
+        assert found[1].pop("pixel_values_videos").dtype == dtype
+        del found[0]["pixel_values_videos"]
+        expected, positions = (vlm.model.model.get_rope_index(**inputs)[0] for inputs in found)
+        assert positions.tolist() == expected.tolist(), seconds

@@ -23,6 +23,7 @@ from rbft_ray.stages.train import TrainJob, _add_gradients, _work
 
 STEPS, SAVED_AT = 4, 2
 RECIPE = StageRecipe(epochs=100, global_batch=6, learning_rate=1e-3, class_balance="loss")
+ALL_PARTED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}  # small tensors, too
 # (workers, ZeRO stage, method, the run whose checkpoint it goes on from)
 RUNS = {
     "alone": (1, 0, "full", None),
@@ -55,7 +56,9 @@ def take_steps(engine, loaded, job: TrainJob, rank: int, workers: int, steps: It
 
 
 def worker(rank: int, workers: int, port: int, samples: list[dict], folder: str) -> None:
-    """Makes all runs of so many workers, one after the other, in one process group."""
+    """Makes all runs of so many workers, one after the other, in one process group; half-way through they score a clip."""
+    from rbft_ray.io.clips import read_frames
+    from rbft_ray.model.scoring import label_log_probabilities
     from rbft_ray.model.train_engine import TrainEngine
 
     torch.set_num_threads(1)
@@ -74,7 +77,7 @@ def worker(rank: int, workers: int, port: int, samples: list[dict], folder: str)
         model = trainable.make_trainable(loaded.model, config)
         if source:
             checkpoint.load_weights(model, str(Path(folder, source)))
-        engine = TrainEngine(model, RECIPE, config, {})
+        engine = TrainEngine(model, RECIPE, config, ALL_PARTED if zero_stage == 3 else {})
         if source:
             engine.restore(str(Path(folder, source)))
         job, losses = make_job(samples, config, folder), []
@@ -83,6 +86,7 @@ def worker(rank: int, workers: int, port: int, samples: list[dict], folder: str)
             if len(losses) == SAVED_AT and not source:
                 Path(folder, name).mkdir(exist_ok=True)
                 engine.save(str(Path(folder, name)) if rank == 0 else None, {})
+                label_log_probabilities(loaded, read_frames(samples[rank : rank + 1]), job.prompt, ("one", "two"))
         parameters = [weakref.ref(parameter) for parameter in model.parameters()]
         engine.close()
         del engine, model, loaded
