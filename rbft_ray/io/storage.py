@@ -184,26 +184,41 @@ def _node_folder(uri: str, kind: str) -> pathlib.Path:
 
 
 def node_copy(uri: str, kind: str) -> str:
-    """`local_copy` for all processes of a node: made once, in the temporary directory (TMPDIR), by whichever asks first."""
+    """`local_copy` for all processes of a node: made once, in the temporary directory (TMPDIR), by whichever asks first.
+
+    Where files there have changed since, it is made again.
+    """
     if not scheme(uri):
         return uri
     folder = _node_folder(uri, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    source, begun = folder.with_suffix(".source"), folder.with_suffix(".part")
     with filelock.FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            begun = folder.with_suffix(".part")
-            shutil.rmtree(begun, ignore_errors=True)
+        there = _listing(uri)
+        if not folder.exists() or not source.exists() or source.read_text("utf-8") != there:
+            for old in (folder, begun):
+                shutil.rmtree(old, ignore_errors=True)
             begun.mkdir()
             found = local_copy(uri, str(begun))
             if found != str(begun):  # it is on this node
                 return found
+            source.write_text(there, "utf-8")
             begun.rename(folder)
     return str(folder)
 
 
+def _listing(uri: str) -> str:
+    """Names, sizes and times of change of the files below a directory, as JSON."""
+    fs, path = filesystem(uri)
+    found = fs.get_file_info(pafs.FileSelector(path, recursive=True))
+    return json.dumps(sorted([one.path, one.size, str(one.mtime_ns)] for one in found if one.is_file))
+
+
 def drop_node_copy(uri: str, kind: str) -> None:
     """Deletes the copy of `node_copy`, if there is one."""
-    shutil.rmtree(_node_folder(uri, kind), ignore_errors=True)
+    folder = _node_folder(uri, kind)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_suffix(".source").unlink(missing_ok=True)
 
 
 def delete_file(uri: str) -> None:

@@ -1,5 +1,6 @@
 """Where the files of a base are, and which it is."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def test_half_a_copy_is_not_taken_for_a_whole_one(base_dir, tmp_path, monkeypatc
     folder.rename(folder.with_suffix(".part"))
     (folder.with_suffix(".part") / "model.safetensors").unlink()
     assert (Path(local_base(uri)) / "model.safetensors").is_file()
+
+
+def test_a_model_that_was_trained_again_is_copied_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    trained = tmp_path / "model"
+    trained.mkdir()
+    for time, weights in enumerate(("first", "other")):  # of the same size
+        (trained / "model.safetensors").write_text(weights)
+        os.utime(trained / "model.safetensors", (time, time))
+        assert (Path(local_base(f"local://{trained}")) / "model.safetensors").read_text() == weights
 
 
 def test_a_directory_without_a_model_is_refused_by_name(tmp_path, base_dir):
